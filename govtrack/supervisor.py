@@ -287,7 +287,7 @@ class Supervisor:
             for number in _STOP_SIGNALS:
                 self._old_handlers[number] = signal.signal(number, signal.default_int_handler)
         for child in self._children:
-            _rotate(child.log)
+            rotate(child.log)
             with self._lock:
                 self._spawn(child)
             self._await_ready(child)
@@ -386,7 +386,7 @@ def tail(path: Path, lines: int = 12) -> str:
     return "\n".join(f"  {line}" for line in text) or "  (its log is empty)"
 
 
-def _rotate(log: Path) -> None:
+def rotate(log: Path) -> None:
     if not log.exists() or log.stat().st_size < LOG_ROTATE_BYTES:
         return
     for number in range(LOG_KEEP, 0, -1):
