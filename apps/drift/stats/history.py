@@ -17,6 +17,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from apps.drift.stats.checks import finite
 from apps.drift.stats.ranks import rank_from_counts, recorded_uniform
@@ -45,7 +46,7 @@ class History:
         sizes = [int(count) for count in counts]
         if len(numbers) != len(sizes) or any(size < 1 for size in sizes):
             raise ValueError("state.counts: one count of at least 1 is needed for each value.")
-        if any(left >= right for left, right in zip(numbers, numbers[1:], strict=False)):
+        if any(left >= right for left, right in pairwise(numbers)):
             raise ValueError("state.values: must rise strictly.")
         if seen < sum(sizes):
             raise ValueError("state.seen: is below the number of answers held.")

@@ -41,12 +41,11 @@ class Arm:
         """Sum up one list of scores (at least one) for each case."""
         arrays = [np.asarray(scores, dtype=np.float64) for scores in answers]
         means = [float(a.mean()) for a in arrays]
+        squares = [float(((a - m) ** 2).sum()) for a, m in zip(arrays, means, strict=True)]
         return cls(
             count=np.array([a.size for a in arrays], dtype=np.float64),
             mean=np.array(means),
-            squares=np.array(
-                [float(((a - m) ** 2).sum()) for a, m in zip(arrays, means, strict=True)]
-            ),
+            squares=np.array(squares),
             low=np.array([float(a.min()) for a in arrays]),
             high=np.array([float(a.max()) for a in arrays]),
         )
@@ -146,7 +145,7 @@ def difference_noise(
 
 
 def _within(arm: Arm, w2: FloatArray) -> tuple[float | None, float]:
-    """Variance of the arm's mean and Satterthwaite's degrees of freedom; None without replicates."""
+    """Variance of the arm's mean (None without replicates) and Satterthwaite's freedom."""
     if arm.freedom < 1.0:
         return None, 0.0
     parts = w2 * arm.case_variances() / arm.count

@@ -2,13 +2,17 @@
 
 Rules for a metric (alarm line 1/alpha, materiality margin m):
 
-| alarm | interval of the effect                                     | verdict            | settled |
-|-------|------------------------------------------------------------|--------------------|---------|
-| yes   | inside +-m                                                 | changed_immaterial | yes     |
-| yes   | beyond m on one side, or estimate beyond m and 0 excluded  | changed_material   | yes     |
-| yes   | anything else, no effect, or no margin                     | changed_material   | no      |
-| no    | inside +-m                                                 | equivalent         | yes     |
-| no    | anything else, no effect, or no margin                     | inconclusive       | no      |
+| alarm | interval of the effect                                    | verdict            | settled |
+|-------|-----------------------------------------------------------|--------------------|---------|
+| yes   | inside +-m, measured after the change                     | changed_immaterial | yes     |
+| yes   | beyond m on one side, or estimate beyond m and 0 excluded | changed_material   | yes     |
+| yes   | anything else, no effect, or no margin                    | changed_material   | no      |
+| no    | inside +-m                                                | equivalent         | yes     |
+| no    | anything else, no effect, or no margin                    | inconclusive       | no      |
+
+"Measured after the change": a change of last week hardly moves the mean of a year of reruns, so an
+interval over all reruns proves nothing about the new regime. Only an effect on runs made after the
+alarm (or, less cleanly, after the change window) can show that a change is immaterial.
 
 The third line is a precaution: a proven change counts as material *until it is shown to be
 immaterial*, and ``settled`` says that this is still open. An interval beyond the margin without
@@ -78,6 +82,7 @@ def decide_metric(
     alpha: float,
     effect: Effect | None,
     margin: float | None,
+    effect_after_change: bool = False,
     unit: str = "",
     scale: float = 1.0,
 ) -> MetricVerdict:
@@ -85,8 +90,9 @@ def decide_metric(
 
     log_e: the watch's natural log e-value; pass ``max_log_e`` so that an alarm once raised stays.
     effect: None when it could not be computed. margin: > 0, in the metric's units; None when the
-    metric has none (it can then never be equivalent). unit, scale: how numbers are worded (for a
-    share: unit "points", scale 100).
+    metric has none (it can then never be equivalent). effect_after_change: the effect was measured
+    on runs after the alarm; without it an alarm is never called immaterial. unit, scale: how
+    numbers are worded (for a share: unit "points", scale 100).
 
     Raises ValueError on a NaN or infinite log_e, alpha outside (0, 1), or a margin not above 0.
     """
@@ -96,6 +102,8 @@ def decide_metric(
     words = _Words(unit, positive(scale, "scale"))
     alarm = log_e >= -math.log(probability(alpha, "alpha"))
     inside = effect is not None and margin is not None and effect.inside(margin)
+    if alarm and not effect_after_change:
+        inside = False
     further = None if inside else _more_answers(effect, margin)
     size = words.effect(effect) if effect is not None else "the size of the effect is not known yet"
     if alarm:
@@ -164,7 +172,7 @@ def decide_version(
         reason = "Inconclusive: "
         reason += f"open: {_listed(unsettled)}" if bound else "no metric has a margin"
         reason += f"; {evidence(log_e, alpha)}."
-    wanted = [bound[name].more_answers for name in unsettled]
+    wanted = [bound[name].more_answers for name in (outside if alarm else unsettled)]
     known = [count for count in wanted if count is not None]
     further = max(known) if known and not settled and len(known) == len(wanted) else None
     if further is not None:
@@ -209,7 +217,7 @@ def _further_words(effect: Effect | None, margin: float | None, further: int | N
         return ""
     if further is not None:
         return f"; about {further:,} more answers needed"
-    return "; no number of reruns would settle this margin on this baseline: it needs more answers"
+    return "; reruns alone cannot settle this margin: the baseline is too small for it"
 
 
 def _margin_words(words: _Words, margin: float | None) -> str:
@@ -232,7 +240,7 @@ class _Words:
     def signed(self, value: float) -> str:
         shown = value * self.scale
         text = f"{abs(shown):.1f}" if abs(shown) >= 0.1 or shown == 0.0 else f"{abs(shown):.2g}"
-        return f"{'−' if shown < 0 else '+'}{text}"  # noqa: RUF001
+        return f"{'−' if shown < 0 else '+'}{text}"
 
     def interval(self, effect: Effect) -> str:
         percent = f"{100 * (1 - effect.alpha):.3g} %"
