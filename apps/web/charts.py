@@ -1,10 +1,10 @@
 """Geometry of the product's charts, and the word diff: numbers in, coordinates out.
 
 Nothing here knows about HTML or the database. Widths that should follow the page are given in
-percent (0..100), because SVG takes ``x="12.5%"`` for lines, rectangles and nested drawings; heights
-are in pixels, so that text and strokes keep their size at every width. A value that cannot be drawn
-(``None``, NaN, an infinity) leaves a gap or stops at the edge with a mark; it never moves a point to
-a place where no measurement was.
+percent (0..100), because SVG takes ``x="12.5%"`` for lines, rectangles and nested drawings;
+heights are in pixels, so that text and strokes keep their size at every width. A value that cannot
+be drawn (``None``, NaN, an infinity) leaves a gap or stops at the edge with a mark; it never moves
+a point to a place where no measurement was.
 """
 
 from __future__ import annotations
@@ -283,8 +283,8 @@ def evalue_chart(
 ) -> EValueChart:
     """e-values over time on a log axis, with the alarm line inside the picture.
 
-    Beyond ``most`` looks each stretch of looks is drawn by its greatest e-value, so that no crossing
-    of the alarm line can be thinned away. Values below 10⁻⁴ or above 10¹² sit on the edge.
+    Beyond ``most`` looks each stretch of looks is drawn by its greatest e-value, so that no
+    crossing of the alarm line can be thinned away. Values below 10⁻⁴ or above 10¹² sit on the edge.
     """
     alarm_value = finite(alarm)
     if alarm_value is None or alarm_value <= 0:

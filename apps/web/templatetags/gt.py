@@ -1,8 +1,9 @@
 """Tags of the design system: states, numbers, times, diffs and charts.
 
-Use them with ``{% load gt %}``; templates/design/README.md lists every tag with its parameters. They
-take plain values, dicts or objects with the named attributes, so a page may pass what it has. The
-geometry comes from apps/web/charts.py; the markup of the larger ones lives in templates/components.
+Use them with ``{% load gt %}``; templates/design/README.md lists every tag with its parameters.
+They take plain values, dicts or objects with the named attributes, so a page may pass what it has.
+The geometry comes from apps/web/charts.py; the markup of the larger ones lives in
+templates/components.
 """
 
 from __future__ import annotations
@@ -227,6 +228,8 @@ for _level in range(1, 5):
         for n in range(4)
     )
 
+_DRAWINGS = {name: mark_safe(text) for name, text in _SHAPES.items()}  # noqa: S308 (constants)
+
 _ICONS: dict[str, str] = {
     "overview": "M2.5 2.5h4.5v5H2.5zM9 2.5h4.5v3H9zM9 7.5h4.5v6H9zM2.5 9.5h4.5v4H2.5z",
     "versions": "M8 2l5.5 2.75L8 7.5 2.5 4.75zM2.5 8L8 10.75 13.5 8M2.5 11.25L8 14l5.5-2.75",
@@ -256,12 +259,11 @@ _ICONS: dict[str, str] = {
 @register.simple_tag
 def shape(name: str, tone: str = "") -> SafeString:
     """One state shape as a 12 px drawing; decorative: a word stands beside it."""
-    drawing = mark_safe(_SHAPES.get(name, _SHAPES["ring"]))  # our own constant
     css = f"shape tone-{tone}" if tone else "shape"
     return format_html(
         '<svg class="{}" width="12" height="12" viewBox="0 0 12 12" aria-hidden="true">{}</svg>',
         css,
-        drawing,
+        _DRAWINGS.get(name, _DRAWINGS["ring"]),
     )
 
 
@@ -318,7 +320,7 @@ def format_number(value: object, digits: int | None = None, *, plus: bool = Fals
     number = charts.finite(value)
     if number is None:
         return MISSING
-    text = f"{abs(number):,.{_digits(number) if digits is None else digits}f}"
+    text = f"{abs(number):,.{digits if isinstance(digits, int) else _digits(number)}f}"
     nothing = not text.strip("0.,")
     sign = "" if nothing else MINUS if number < 0 else "+" if plus else ""
     return sign + text
@@ -335,7 +337,7 @@ def signed_text(value: object, unit: str = "", digits: int | None = None) -> str
 def interval_text(
     low: object, high: object, unit: str = "", digits: int | None = None, *, plus: bool = True
 ) -> str:
-    places = _digits(charts.finite(low), charts.finite(high)) if digits is None else digits
+    places = digits if isinstance(digits, int) else _digits(charts.finite(low), charts.finite(high))
     ends = [format_number(end, places, plus=plus) for end in (low, high)]
     return _with_unit(f"{ends[0]}{NBSP}… {ends[1]}", unit)
 
@@ -554,14 +556,10 @@ def diff_html(diff: charts.WordDiff, side: str = "both", fold: bool = True) -> S
             else:
                 pieces.append(format_html("{}", part.text))
             continue
-        tag = "del" if part.kind == "gone" else "ins"
         body = part.text.lstrip(" \t")
         lead = part.text[: len(part.text) - len(body)]
-        pieces.append(
-            format_html(
-                "{}<{}>{}</{}>", lead, mark_safe(tag), body.replace("\n", "↵\n"), mark_safe(tag)
-            )
-        )
+        frame = "{}<del>{}</del>" if part.kind == "gone" else "{}<ins>{}</ins>"
+        pieces.append(format_html(frame, lead, body.replace("\n", "↵\n")))
     html = format_html_join("", "{}", ((piece,) for piece in pieces))
     if diff.cut:
         html += format_html(
@@ -635,7 +633,7 @@ def sparkline(
 def strip(
     verdicts: Iterable[object] | None, label: str = "Verdicts", width: int = 120
 ) -> dict[str, object]:
-    """Verdicts in order as small bars, taller where behaviour changed; None is a day without one."""
+    """Verdicts in order as small bars, taller where behaviour changed; None leaves a gap."""
     heights = {"triangle": 16, "triangle-line": 10, "equals": 4, "question": 4}
     items = list(verdicts or [])[-60:]
     step = min(width / len(items), 8) if items else 0
@@ -671,7 +669,7 @@ def forest(
     after_label: str = "Now",
     level: str = "95 %",
 ) -> dict[str, object]:
-    """Rows with metric, estimate, low, high, margin, unit, baseline, current, verdict (href, note)."""
+    """Rows: metric, estimate, low, high, margin, unit, baseline, current, verdict (href, note)."""
     items = list(rows or [])
     plot = charts.forest(
         [
@@ -684,7 +682,7 @@ def forest(
         numbers = [charts.finite(_get(row, name)) for name in ("estimate", "low", "high")]
         unit = _get(row, "unit", "") or ""
         digits = _get(row, "digits")
-        places = _digits(*numbers) if digits is None else digits
+        places = digits if isinstance(digits, int) else _digits(*numbers)
         margin = charts.finite(_get(row, "margin"))
         view.append(
             {
@@ -816,7 +814,7 @@ def timeline(
             items.append(
                 {
                     "state": state,
-                    "drawing": mark_safe(_SHAPES.get(state.shape, _SHAPES["ring"])),
+                    "drawing": _DRAWINGS.get(state.shape, _DRAWINGS["ring"]),
                     "place": place,
                     "label": _get(item, "label") or state.word,
                     "href": _get(item, "href", ""),
@@ -870,10 +868,10 @@ def th_sort(
         href = f"?{query.urlencode()}"
     else:
         href = f"?sort={target}"
-    order = mark_safe(f' aria-sort="{"descending" if descending else "ascending"}"')
+    order = format_html(' aria-sort="{}"', "descending" if descending else "ascending")
     return format_html(
         '<th scope="col"{}{}><a class="sort" href="{}">{}{}</a></th>',
-        mark_safe(' class="num"') if numeric else "",
+        format_html(' class="{}"', "num") if numeric else "",
         order if active else "",
         href,
         label,
