@@ -1,3 +1,15 @@
-from django.urls import URLPattern, URLResolver
+"""Addresses: pages at the root, the API below /api/v1/, health beside them."""
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from django.urls import URLPattern, URLResolver, include, path
+
+from apps.core import health
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.metrics, name="metrics"),
+    path("api/v1/", include("govtrack.api_urls")),
+    path("account/", include("allauth.urls")),
+    path("", include("apps.access.urls")),
+    path("", include("apps.web.urls")),
+]

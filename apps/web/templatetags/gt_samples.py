@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 from django import forms, template
+from django.utils import timezone
 
 from apps.web.templatetags.gt import STATES
 
 register = template.Library()
 
-NOW = datetime(2026, 11, 24, 10, 15, tzinfo=UTC)
 LONG = (
     "claims-triage-assistant-for-motor-and-household-insurance-with-a-name-that-nobody-shortened-"
     "because-the-import-took-it-from-a-spreadsheet-cell-of-exactly-two-hundred-characters-long-v2026b"
@@ -34,6 +34,10 @@ policy.
 Next step: ask for the invoice.
 
 Confidence: medium"""
+
+
+def _now() -> datetime:
+    return timezone.now().replace(microsecond=0)
 
 
 class SampleForm(forms.Form):
@@ -59,13 +63,13 @@ def _evalues() -> list[dict[str, object]]:
             level = -0.35 + 0.5 * math.sin(day / 6) + 0.25 * math.cos(day * 2.3)
         else:
             level += 0.52
-        values.append({"at": NOW - timedelta(days=60 - day), "e_value": 10**level})
+        values.append({"at": _now() - timedelta(days=60 - day), "e_value": 10**level})
     return values
 
 
 def _lanes() -> list[dict[str, object]]:
     def day(number: float) -> datetime:
-        return NOW - timedelta(days=90 - number)
+        return _now() - timedelta(days=90 - number)
 
     suites = [
         {"kind": "verdict", "value": "equivalent", "at": day(number), "href": "#run"}
@@ -193,7 +197,7 @@ def _versions(count: int) -> list[dict[str, object]]:
                 if verdict == "pending"
                 else [0.82 + 0.03 * math.sin(index + n) for n in range(24)]
                 + ([0.5, 0.49] if index == 0 else [0.82]),
-                "next": NOW + timedelta(minutes=14 * (index + 1)),
+                "next": _now() + timedelta(minutes=14 * (index + 1)),
             }
         )
     return rows
@@ -204,7 +208,7 @@ def design_samples() -> dict[str, Any]:
     bound = SampleForm({"name": "", "tier": "1", "base_url": "htp:/localhost", "role": "decides"})
     bound.is_valid()
     return {
-        "now": NOW,
+        "now": _now(),
         "long": LONG,
         "states": [
             {"kind": kind, "values": list(states)}
@@ -226,7 +230,7 @@ def design_samples() -> dict[str, Any]:
             {"term": "Pin", "value": "alias", "badge": "pin"},
             {"term": "Endpoint", "value": "Local Labs, loopback", "href": "#"},
             {"term": "Version id", "value": "0197f3c2-6b1e-7c44-9d0a-5e1c2f7a8b90", "id": True},
-            {"term": "Baseline taken", "time": NOW - timedelta(days=86)},
+            {"term": "Baseline taken", "time": _now() - timedelta(days=86)},
             {"term": "Fingerprint", "value": None},
         ],
         "selects": [
@@ -288,15 +292,15 @@ def design_samples() -> dict[str, Any]:
             ),
         ],
         "moments": [
-            NOW - timedelta(seconds=5),
-            NOW - timedelta(minutes=12),
-            NOW - timedelta(hours=6),
-            NOW - timedelta(days=3),
-            NOW - timedelta(days=60),
-            NOW + timedelta(minutes=14),
+            _now() - timedelta(seconds=5),
+            _now() - timedelta(minutes=12),
+            _now() - timedelta(hours=6),
+            _now() - timedelta(days=3),
+            _now() - timedelta(days=60),
+            _now() + timedelta(minutes=14),
         ],
-        "soon": NOW + timedelta(minutes=3),
-        "run_at": NOW - timedelta(hours=6),
+        "soon": _now() + timedelta(minutes=3),
+        "run_at": _now() - timedelta(hours=6),
         "wave": [0.82, 0.84, 0.83, None, None, 0.82, 0.85, 0.81, 0.83, 0.5, 0.49],
         "flat": [1, 1, 1, 1, 1, 1],
         "lone": [0.7],
