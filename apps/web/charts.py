@@ -92,7 +92,7 @@ def sparkline(
 # ------------------------------------------------------------------------------- forest plot
 
 #: An interval that reaches further than this many margins is cut off with an arrow.
-FOREST_LIMIT = 12.0
+FOREST_LIMIT = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +105,12 @@ class ForestInput:
 
 @dataclass(frozen=True, slots=True)
 class ForestMark:
-    """Where one row is drawn. ``cut_left``/``cut_right``: the interval goes on beyond the plot."""
+    """Where one row is drawn. ``cut_left``/``cut_right``: the interval goes on beyond the plot.
 
-    x: float
+    ``x`` is None when the estimate itself lies beyond: then only the arrow is drawn.
+    """
+
+    x: float | None
     x_low: float
     x_high: float
     cut_left: bool
@@ -132,11 +135,13 @@ class Forest:
     marks: list[ForestMark | None]
 
 
-def forest(rows: Sequence[ForestInput], *, width: float = 240, pad: float = 10) -> Forest:
+def forest(rows: Sequence[ForestInput], *, width: float = 208, pad: float = 14) -> Forest:
     """All rows on one axis, counted in multiples of each metric's own materiality margin.
 
     So points, seconds and per cent share one picture, and "inside the band" reads as "equivalent"
-    in every row. A row without a margin, estimate or interval has no mark: it cannot be placed.
+    in every row. The axis is compressed by log(1 + |x|), so that one huge effect does not squeeze
+    the others into the band; its ticks carry their values. A row without a margin, estimate or
+    interval has no mark: it cannot be placed.
     """
     scaled: list[tuple[float, float, float] | None] = []
     for row in rows:
@@ -148,17 +153,17 @@ def forest(rows: Sequence[ForestInput], *, width: float = 240, pad: float = 10) 
         estimate, low, high = (part / margin for part in parts if part is not None)
         scaled.append((estimate, min(low, high), max(low, high)))
     furthest = max((max(abs(low), abs(high)) for _, low, high in filter(None, scaled)), default=0.0)
-    reach = min(max(math.ceil(furthest), 2), FOREST_LIMIT)
+    reach = float(min(max(math.ceil(furthest), 3), FOREST_LIMIT))
 
     def place(value: float) -> float:
-        clamped = max(-reach, min(reach, value))
-        return round(pad + (clamped + reach) / (2 * reach) * (width - 2 * pad), 2)
+        share = math.copysign(math.log1p(min(abs(value), reach)) / math.log1p(reach), value)
+        return round(pad + (share + 1) / 2 * (width - 2 * pad), 2)
 
     marks = [
         None
         if item is None
         else ForestMark(
-            x=place(item[0]),
+            x=place(item[0]) if abs(item[0]) <= reach else None,
             x_low=place(item[1]),
             x_high=place(item[2]),
             cut_left=item[1] < -reach,
@@ -169,7 +174,9 @@ def forest(rows: Sequence[ForestInput], *, width: float = 240, pad: float = 10) 
     outer = f"{reach:g}"
     ticks = [
         AxisTick(place(-reach), f"−{outer}"),
+        AxisTick(place(-1), "−1"),
         AxisTick(place(0), "0"),
+        AxisTick(place(1), "+1"),
         AxisTick(place(reach), f"+{outer}"),
     ]
     return Forest(
@@ -191,7 +198,7 @@ _STEPS: tuple[timedelta, ...] = tuple(
 
 
 def time_ticks(
-    start: datetime, end: datetime, *, most: int = 6, zone: tzinfo = UTC
+    start: datetime, end: datetime, *, most: int = 7, zone: tzinfo = UTC
 ) -> list[AxisTick]:
     """At most ``most`` round moments between the two, with positions in percent."""
     span = (end - start).total_seconds()
@@ -439,12 +446,17 @@ def timeline(
         )
 
     now_at = share(today)
+    shown = 0 <= now_at <= 100
     return Timeline(
         start=first,
         end=last,
         lanes=[[place(span) for span in lane] for lane in lanes],
-        ticks=time_ticks(first, last, zone=zone),
-        now=round(now_at, 3) if 0 <= now_at <= 100 else None,
+        ticks=[
+            tick
+            for tick in time_ticks(first, last, zone=zone)
+            if not shown or abs(tick.position - now_at) > 9  # room for the word "now"
+        ],
+        now=round(now_at, 3) if shown else None,
     )
 
 
@@ -460,9 +472,12 @@ _TOKEN = re.compile(r"\n|\w+|[^\w\s]")
 
 @dataclass(frozen=True, slots=True)
 class DiffPart:
+    """``before``: how the first text writes an equal part; its blanks may differ."""
+
     kind: DiffKind
     text: str
     words: int
+    before: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -477,7 +492,7 @@ class WordDiff:
 
     @property
     def equal(self) -> bool:
-        return self.gone == 0 and self.new == 0 and self.cut == 0
+        return self.cut == 0 and all(part.kind == "same" for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -506,7 +521,7 @@ def word_diff(before: str, after: str) -> WordDiff:
     Bounded by DIFF_TOKENS a side, whatever the input. Two changes that leave a word or two between
     them are joined, because "three words became four" reads better than confetti.
     """
-    old, _, old_cut = _tokens(before)
+    old, old_tail, old_cut = _tokens(before)
     new, new_tail, new_cut = _tokens(after)
     old_keys, new_keys = [t.key for t in old], [t.key for t in new]
     head = 0
@@ -534,22 +549,27 @@ def word_diff(before: str, after: str) -> WordDiff:
     parts: list[DiffPart] = []
     counts = {"same": 0, "gone": 0, "new": 0}
 
-    def add(kind: DiffKind, tokens: list[_Token]) -> None:
+    def add(kind: DiffKind, tokens: list[_Token], twins: Sequence[_Token] = ()) -> None:
         if not tokens:
             return
-        words = sum(1 for token in tokens if token.key != "\n") or 1
+        words = sum(1 for token in tokens if token.key[0].isalnum() or token.key[0] == "_")
         counts[kind] += words
-        parts.append(DiffPart(kind, "".join(t.lead + t.key for t in tokens), words))
+        parts.append(DiffPart(kind, _joined_text(tokens), words, _joined_text(twins)))
 
     for a1, a2, b1, b2, equal in blocks:
         if equal:
-            add("same", new[b1:b2])
+            add("same", new[b1:b2], old[a1:a2])
         else:
             add("gone", old[a1:a2])
             add("new", new[b1:b2])
-    if new_tail.strip(" \t"):
-        parts.append(DiffPart("same", new_tail, 0))
+    if parts and parts[-1].kind == "same":
+        last = parts[-1]
+        parts[-1] = DiffPart("same", last.text + new_tail, last.words, last.before + old_tail)
     return WordDiff(parts, counts["gone"], counts["new"], counts["same"], max(old_cut, new_cut))
+
+
+def _joined_text(tokens: Sequence[_Token]) -> str:
+    return "".join(token.lead + token.key for token in tokens)
 
 
 def _joined(

@@ -219,6 +219,9 @@ _SHAPES: dict[str, str] = {
     "diamond": '<path d="M6 .75L11.25 6 6 11.25.75 6z" fill="currentColor"/>',
     "diamond-line": f'<path d="M6 1.75L10.25 6 6 10.25 1.75 6z" {_LINE} stroke-linejoin="round"/>',
     "square": f'<rect x="2.25" y="2.25" width="7.5" height="7.5" rx="1" {_LINE}/>',
+    "info": f'<circle cx="6" cy="6" r="4.75" {_LINE.replace("1.5", "1.25")}/>'
+    '<path d="M5.25 5.25h1.5v4h-1.5z" fill="currentColor"/>'
+    '<circle cx="6" cy="3.5" r=".9" fill="currentColor"/>',
     "dot": '<circle cx="6" cy="6" r="2" fill="currentColor"/>',
 }
 for _level in range(1, 5):
@@ -301,11 +304,16 @@ def state_word(value: object, kind: str) -> str:
 
 
 def _digits(*values: float | None) -> int:
-    """Decimal places that suit the largest of the values: 34, 3.4, 0.34, 0.034."""
-    known = [abs(value) for value in values if value is not None]
+    """Decimal places that suit a value (34, 3.4, 0.34, 0.034) or, of several, their spread.
+
+    So an interval from 98.1 to 99.8 is never rounded to "98 … 100".
+    """
+    known = [value for value in values if value is not None]
     if not known or all(float(value).is_integer() for value in known):
         return 0
-    largest = max(known)
+    largest = max(known) - min(known) if len(known) > 1 else abs(known[0])
+    if len(known) > 1 and largest == 0:
+        largest = abs(known[0])
     if largest >= 20:
         return 0
     if largest >= 1:
@@ -354,6 +362,22 @@ def percent_text(value: object, digits: int | None = None) -> str:
 def signed(value: object, unit: str = "", digits: int | None = None) -> str:
     """An effect: ``{% signed -34 "pts" %}`` → −34 pts."""
     return signed_text(value, unit, digits)
+
+
+@register.simple_tag
+def effect(
+    estimate: object, low: object, high: object, unit: str = "", digits: int | None = None
+) -> SafeString:
+    """An effect with its interval: ``{% effect -34 -38 -30 "pts" %}`` → −34 pts, −38 … −30."""
+    ends = [charts.finite(end) for end in (estimate, low, high)]
+    places = digits if isinstance(digits, int) else _digits(*ends)
+    if ends[1] is None or ends[2] is None:
+        return format_html('<span class="effect">{}</span>', signed_text(estimate, unit, places))
+    return format_html(
+        '<span class="effect">{}<span class="effect__interval">, {}</span></span>',
+        signed_text(estimate, unit, places),
+        interval_text(low, high, "", places),
+    )
 
 
 @register.simple_tag
@@ -549,12 +573,13 @@ def diff_html(diff: charts.WordDiff, side: str = "both", fold: bool = True) -> S
     ]
     for index, part in enumerate(shown):
         if part.kind == "same":
+            text = part.before if side == "before" else part.text
             first, last = index == 0, index == len(shown) - 1
-            long = len(re.findall(r"\S+", part.text)) > 60
+            long = len(re.findall(r"\S+", text)) > 60
             if fold and long and not (first and last):
-                pieces.append(_fold(part.text, first=first, last=last))
+                pieces.append(_fold(text, first=first, last=last))
             else:
-                pieces.append(format_html("{}", part.text))
+                pieces.append(format_html("{}", text))
             continue
         body = part.text.lstrip(" \t")
         lead = part.text[: len(part.text) - len(body)]
@@ -741,7 +766,9 @@ def evalue_chart(
         "last": last,
         "last_text": evalue_text(last.e_value) if last else "",
         "alarm_text": format_number(alarm),
-        "first_text": evalue_text(chart.first_over.e_value) if chart.first_over else "",
+        "first_said": f"over since {exact_text(chart.first_over.at)[:16]}"
+        if chart.first_over and chart.first_over.x > 75
+        else "",
         "table": [
             {"at": look.at, "e": evalue_text(look.e_value), "over": look.e_value >= chart.alarm}
             for look in reversed(series[-rows:])
@@ -809,6 +836,7 @@ def timeline(
     view = []
     for lane, row, places in zip(lanes_in, spans, placed.lanes, strict=True):
         items = []
+        few = len(row) <= 4
         for item, span, place in zip(_items(lane), row, places, strict=True):
             state = state_of(str(_get(item, "kind", "verdict")), _get(item, "value"))
             items.append(
@@ -817,6 +845,7 @@ def timeline(
                     "drawing": _DRAWINGS.get(state.shape, _DRAWINGS["ring"]),
                     "place": place,
                     "label": _get(item, "label") or state.word,
+                    "beside": few and bool(_get(item, "label")),
                     "href": _get(item, "href", ""),
                     "start": span.start,
                     "end": span.end,
@@ -937,7 +966,7 @@ def undo_url(message: object) -> str:
     return found.group(1) if found else ""
 
 
-_TONE_SHAPES = {"ok": "check", "warn": "triangle-line", "bad": "cross", "info": "dot"}
+_TONE_SHAPES = {"ok": "check", "warn": "triangle-line", "bad": "cross", "info": "info"}
 
 
 @register.simple_tag
