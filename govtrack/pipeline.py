@@ -15,7 +15,7 @@ import structlog
 from celery import shared_task
 from django.db import transaction
 
-from apps.core import clock
+from apps.core import clock, heartbeat
 from apps.core.models import Outbox
 from apps.drift.models import ChangeEvent, Comparison
 from apps.drift.services import attach_baselines, compare_run, open_or_extend_change_event
@@ -97,4 +97,5 @@ def drain_once(*, limit: int = 100) -> int:
 
 @shared_task
 def drain() -> None:
+    heartbeat.beat()
     drain_once()
