@@ -98,7 +98,7 @@ def reruns_to_detect(
     answers_per_run: answers a run, one a case. quiet_runs: unchanged runs before the drop.
     rates: success rates, dealt out to the cases in turn.
 
-    Method: the watch itself on 200 simulated lives of 0/1 answers (fixed seed, well under a second).
+    Method: the watch itself on 200 simulated lives of 0/1 answers (fixed seed, under a second).
     The quiet time fills the histories; bets begun in it are left out, so the answer errs a little
     to the late side. None when fewer than half of the lives raise an alarm within ``max_runs``
     after the drop, which is what small drops on few answers do: new answers become the new normal.
