@@ -1,0 +1,59 @@
+"""The window runs from the last look like the old regime to the first that is not."""
+
+import math
+
+import numpy as np
+import pytest
+
+from apps.drift.stats import CaseWatch, change_window
+
+
+def test_the_window_ends_where_the_capital_begins_to_climb():
+    looks = [("mon", -0.1), ("tue", -0.2), ("wed", 1.0), ("thu", 2.0)]
+    assert change_window(looks, 3) == ("tue", "wed")
+
+
+def test_a_short_setback_on_the_way_up_does_not_move_the_window():
+    looks = [("mon", -0.1), ("tue", 1.0), ("wed", -0.2), ("thu", 4.0), ("fri", 9.0)]
+    assert change_window(looks, 3) == ("mon", "tue")
+
+
+def test_when_the_first_rerun_already_looks_changed_the_window_begins_at_the_baseline():
+    assert change_window([("mon", 1.0), ("tue", 4.0)], 1) == (None, "mon")
+    assert change_window([("mon", 5.0)], 0) == (None, "mon")
+
+
+def test_a_real_change_is_placed_within_a_few_days():
+    found = []
+    for life in range(15):
+        rng = np.random.default_rng(life)
+        watch = CaseWatch.start(
+            {f"c{i}": (rng.random(5) < 0.8).astype(float).tolist() for i in range(20)}, f"w{life}"
+        )
+        looks, alarm = [], None
+        for day in range(100):
+            rate = 0.8 if day < 40 else 0.4
+            run = {f"c{i}": [float(rng.random() < rate)] for i in range(20)}
+            result = watch.observe_run(str(day), run)
+            looks.append((str(day), result.log_e_increment))
+            if result.alarm(0.01):
+                alarm = day
+                break
+        start, end = change_window(looks, alarm)
+        assert int(end) == int(start) + 1
+        found.append(int(end))
+    assert abs(np.median(found) - 40) <= 1
+    assert sum(abs(day - 40) <= 4 for day in found) >= 12
+
+
+@pytest.mark.parametrize(
+    ("looks", "alarm", "name"),
+    [
+        ([], 0, "looks"),
+        ([("a", 1.0)], 1, "alarm_index"),
+        ([("a", math.nan), ("b", 1.0)], 1, "looks"),
+    ],
+)
+def test_unusable_arguments_are_refused_by_name(looks, alarm, name):
+    with pytest.raises(ValueError, match=f"^{name}"):
+        change_window(looks, alarm)
