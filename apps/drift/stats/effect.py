@@ -9,8 +9,9 @@ Student's to the normal quantile for few degrees of freedom and cut to what the 
 What is claimed: coverage 1 - alpha over *all* looks at one growing set of reruns, by the central
 limit theorem for the sum over cases and answers; measured in the Monte Carlo tests for few answers,
 rare flips and skewed scores. What is not claimed: a guarantee for any bounded distribution at any
-size. Such bounds (empirical Bernstein, betting) are wider than +-15 points for 40 cases with 3
-baseline answers, whatever the reruns, so they would never settle a margin. Nor does it cover a set
+size. Such bounds would never settle a margin here: for 120 baseline answers with variance 1/6, at
+alpha/2 = 2.5 %, Hoeffding's is +-13.5 points and the empirical Bernstein bound of Maurer and Pontil
+2009 +-20 points for the baseline alone, before any error of the reruns. Nor does it cover a set
 of reruns that was *chosen* by its result: after an alarm, measure the effect on fresh runs.
 
 The interval speaks about the mean over all the reruns given; a change last week moves a year's mean
