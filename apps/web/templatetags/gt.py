@@ -224,10 +224,10 @@ _SHAPES: dict[str, str] = {
     '<circle cx="6" cy="3.5" r=".9" fill="currentColor"/>',
     "dot": '<circle cx="6" cy="6" r="2" fill="currentColor"/>',
 }
-for _level in range(1, 5):
-    _SHAPES[f"bars-{_level}"] = "".join(
+for _bars in range(1, 5):
+    _SHAPES[f"bars-{_bars}"] = "".join(
         f'<rect x="{1 + 2.75 * n:g}" y="{8 - 2 * n:g}" width="2" height="{3 + 2 * n:g}" rx=".5"'
-        f' fill="currentColor"{"" if n < _level else " opacity=" + chr(34) + ".25" + chr(34)}/>'
+        f' fill="currentColor"{"" if n < _bars else " opacity=" + chr(34) + ".25" + chr(34)}/>'
         for n in range(4)
     )
 
@@ -1003,7 +1003,9 @@ def metric_text(
     ends = numbers[1] is not None and numbers[2] is not None
     return {
         "value": _with_unit(shown, str(unit or "")),
-        "interval": interval_text(*numbers[1:], "", places, plus=bool(signed)) if ends else "",
+        "interval": interval_text(numbers[1], numbers[2], "", places, plus=bool(signed))
+        if ends
+        else "",
     }
 
 

@@ -45,7 +45,9 @@ class SampleForm(forms.Form):
     tier = forms.ChoiceField(
         label="Risk tier", choices=[("1", "1, highest"), ("2", "2"), ("3", "3"), ("4", "4, lowest")]
     )
-    base_url = forms.URLField(label="Base URL", help_text="Where the endpoint answers.")
+    base_url = forms.URLField(
+        label="Base URL", help_text="Where the endpoint answers.", assume_scheme="https"
+    )
     note = forms.CharField(label="Note", widget=forms.Textarea, required=False)
     role = forms.ChoiceField(
         label="The model",
