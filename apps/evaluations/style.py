@@ -7,7 +7,6 @@ text. Texts above MAX_CHARS are profiled on that prefix; only `chars` counts the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 MAX_CHARS = 200_000
 _REFUSAL_WINDOW = 400
@@ -44,7 +43,8 @@ FEATURES: dict[str, str] = {
 }
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
-_SENTENCE_END = re.compile(r"[.!?…。！？]+(?=[\s\"'”’)\]]|\Z)")
+# The look-behind keeps it linear: a run of marks is tried from its first mark only.
+_SENTENCE_END = re.compile(r"(?<![.!?…。！？])[.!?…。！？]++(?=[\s\"'”’)\]]|\Z)")
 _VOWELS = re.compile(r"[aeiouyà-öø-ÿ]+", re.IGNORECASE)
 _INLINE_MARK = re.compile(r"\*\*|__|`|\]\(|(?<!\*)\*(?!\*)(?=\S)")
 _HEADING = re.compile(r"^[ ]{0,3}#{1,6}[ \t]", re.MULTILINE)
@@ -100,13 +100,14 @@ def style_profile(text: str) -> dict[str, float]:
     size = max(len(text), 1)
     word_count = len(words)
     sentences = len(_SENTENCE_END.findall(stripped))
-    if stripped and not _SENTENCE_END.search(stripped[-3:]):
+    if stripped and not _SENTENCE_END.search(stripped[-20:]):
         sentences += 1  # the last sentence has no end
     per_sentence = word_count / max(sentences, 1)
     head = [w.casefold() for w in words[:1000]]
-    count: Callable[[re.Pattern[str]], float] = lambda pattern: float(  # noqa: E731
-        sum(1 for _ in pattern.finditer(text))
-    )
+
+    def count(pattern: re.Pattern[str]) -> float:
+        return float(sum(1 for _ in pattern.finditer(text)))
+
     ends = (stripped[:1], stripped[-1:])
     return {
         "chars": float(whole_chars),

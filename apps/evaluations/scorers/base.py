@@ -90,7 +90,9 @@ class Scorer(ABC):
         problems = complaints(cls.params_schema(), dict(params))
         if problems:
             raise ScorerError(problems)
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in params.items()}
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in params.items()
+        }
         return cls(**values)
 
     def applies_to(self, case: Case) -> bool:

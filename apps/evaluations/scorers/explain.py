@@ -41,11 +41,12 @@ def explain(error: ValidationError) -> tuple[Path, str]:
     path: Path = tuple(error.absolute_path)
     rule = str(error.validator)
     wanted: Any = error.validator_value
+    instance: Any = error.instance
     found = describe(error.instance)
     if rule == "additionalProperties":
         return path, _unknown_key(error)
     if rule == "required":
-        missing = [k for k in wanted if k not in error.instance]
+        missing = [k for k in wanted if k not in instance]
         missing = [k for k in missing if f"'{k}' is" in error.message] or missing
         return path, f"The key '{missing[0]}' is missing. Add it."
     if rule == "type":

@@ -68,8 +68,11 @@ class Numeric(Scorer):
             candidates = [numbers[-1 if self.which == "last" else 0]]
         readable = [n for n, _ in candidates if n is not None]
         if not readable:
-            problem = candidates[0][1]
-            return verdict(False, f"The number {quote(problem)} cannot be read.", number=None)
+            shown = candidates[0][1]
+            reason = "cannot be read as one number"
+            if shown.endswith("%") and self.percent == "refuse":
+                reason = "has a percent sign, and the scorer's 'percent' does not say what it means"
+            return verdict(False, f"{quote(shown)} {reason}.", number=None)
         allowed = max(self.tolerance, self.relative * abs(expected))
         # The smallest slack for binary fractions: 0.1 + 0.2 is 0.3 to a reader.
         slack = 1e-12 * max(1.0, abs(expected))

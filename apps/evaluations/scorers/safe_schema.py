@@ -57,9 +57,7 @@ def compile_pattern(pattern: str, *, ignore_case: bool = False) -> Any:
         raise ValueError("The pattern holds a lone surrogate. Remove that character.") from None
 
 
-def _pattern(
-    validator: Any, pattern: str, instance: Any, schema: Any
-) -> Iterator[ValidationError]:
+def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
     if isinstance(instance, str) and not compile_pattern(pattern).search(_utf8(instance)):
         yield ValidationError("does not match the pattern")
 
@@ -134,7 +132,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "additionalProperties": _additional_properties,
     "uniqueItems": _unique_items,
 }
-SafeValidator = extend(
+SafeValidator = extend(  # type: ignore[no-untyped-call]
     Draft202012Validator, {name: _counted(rule) for name, rule in _RULES.items()}
 )
 
@@ -190,11 +188,13 @@ def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
             stack.extend((child, depth + 1) for child in node)
 
 
-def errors(schema: dict[str, Any], value: Any, *, limit: int = 50) -> list[ValidationError]:
+def errors(
+    schema: dict[str, Any], value: Any, *, limit: int = 50, steps: int = MAX_STEPS
+) -> list[ValidationError]:
     """At most `limit` validation errors. Raises SchemaBudgetError when the work is given up."""
     # A '$schema' would make jsonschema go on with its stock rules instead of ours.
     schema = {k: v for k, v in schema.items() if k != "$schema"}
-    token = _steps.set([MAX_STEPS])
+    token = _steps.set([steps])
     found: list[ValidationError] = []
     try:
         registry: Registry[Any] = Registry()
@@ -209,6 +209,8 @@ def errors(schema: dict[str, Any], value: Any, *, limit: int = 50) -> list[Valid
     return found
 
 
-def complaints(schema: dict[str, Any], value: Any, *, limit: int = 50) -> list[Complaint]:
+def complaints(
+    schema: dict[str, Any], value: Any, *, limit: int = 50, steps: int = MAX_STEPS
+) -> list[Complaint]:
     """What is wrong with a value, as (path, sentence with its remedy), in the value's order."""
-    return [explain(error) for error in errors(schema, value, limit=limit)]
+    return [explain(error) for error in errors(schema, value, limit=limit, steps=steps)]
