@@ -27,7 +27,7 @@ if not SECRET_KEY:
         from django.core.exceptions import ImproperlyConfigured
 
         raise ImproperlyConfigured(
-            "SECRET_KEY is not set. `govtrack up` makes one under its data directory; elsewhere set "
+            "SECRET_KEY is not set. `govtrack up` makes one in its data directory; elsewhere set "
             "SECRET_KEY or SECRET_KEY_FILE to 50 random characters."
         )
     SECRET_KEY = "insecure-key-for-checks-only-" + "0" * 40
@@ -120,7 +120,9 @@ DATABASES["default"]["OPTIONS"].setdefault(
 )
 
 REDIS_URL = secret("REDIS_URL", "redis://127.0.0.1:6379/0")
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+}
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = [
@@ -246,7 +248,7 @@ CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ROUTES = {"apps.evaluations.tasks.work": {"queue": "evaluations"}}
 CELERY_TIMEZONE = "UTC"
 TICK_SECONDS = env.float("GOVTRACK_TICK_SECONDS", 2.0)
-CELERY_BEAT_SCHEDULE_FILENAME = env.str("GOVTRACK_BEAT_FILE", "/tmp/govtrack-beat")
+CELERY_BEAT_SCHEDULE_FILENAME = env.str("GOVTRACK_BEAT_FILE", "govtrack-beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     # The tick expires before the next one: a queue that piled up is not worked off.
     name: {"task": task, "schedule": every, "options": {"expires": max(every, 1.0) * 5}}
@@ -270,4 +272,6 @@ GOVTRACK = {
 }
 SILENCED_SYSTEM_CHECKS: list[str] = []
 LOGGING_CONFIG = None
-configure_logging(json_lines=env.bool("GOVTRACK_LOG_JSON", not DEBUG), level=env.str("GOVTRACK_LOG_LEVEL", "INFO"))
+configure_logging(
+    json_lines=env.bool("GOVTRACK_LOG_JSON", not DEBUG), level=env.str("GOVTRACK_LOG_LEVEL", "INFO")
+)

@@ -85,7 +85,7 @@ def use_running(data_dir: Path) -> None:
         info = running_stack(data_dir)
         if info is None:
             raise RuntimeError(
-                f"Nothing is running on {data_dir}. Start it with `govtrack up` in another terminal, "
+                f"Nothing runs on {data_dir}. Start it with `govtrack up` in another terminal, "
                 "name its directory with --data-dir, or set DATABASE_URL and REDIS_URL."
             )
         os.environ.update(

@@ -76,7 +76,8 @@ class Outbox(models.Model):
     def put(cls, topic: str, key: object, **payload: object) -> None:
         """Idempotent: the same (topic, key) is told once."""
         cls.objects.bulk_create(
-            [cls(topic=topic, key=str(key), payload=payload)], ignore_conflicts=True
+            [cls(topic=topic, key=str(key), payload=payload)],  # type: ignore[list-item]
+            ignore_conflicts=True,
         )
 
 

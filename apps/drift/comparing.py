@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 
 from apps.audit.services import SYSTEM, record
 from apps.core.models import Outbox
 from apps.drift import pairs
-from apps.drift.metrics import WatchedMetric, watched
+from apps.drift.metrics import WatchedMetric, watches_of
 from apps.drift.models import Baseline, Comparison, MetricResult, Watch
 from apps.drift.stats import (
     CaseWatch,
     Effect,
     MetricVerdict,
+    NotEnoughAnswers,
     combine_log_e,
     decide_metric,
     decide_version,
@@ -67,9 +67,9 @@ def compare_run(*, run: Run) -> Comparison | None:
 def _compare(
     run: Run, baseline: Baseline, before: Values, now: Values, pooled: Values
 ) -> Comparison:
-    alpha = float(settings.GOVTRACK["ALPHA"])
+    alpha = float(baseline.summary["alpha"])
     watches = {w.metric_key: w for w in Watch.objects.filter(baseline=baseline)}
-    metrics = [m for m in watched(baseline.suite_revision, set(watches)) if m.key in watches]
+    metrics = watches_of(baseline)
     growth: dict[str, float] = {}
     for m in metrics:
         watch = watches[m.key]
@@ -84,12 +84,11 @@ def _compare(
         )
         watch.save_versioned("state", "log_e", "max_log_e", "looks")
 
-    combined = combine_log_e(
-        [watches[m.key].log_e for m in metrics], [m.weight for m in metrics]
-    )
+    combined = combine_log_e([watches[m.key].log_e for m in metrics], [m.weight for m in metrics])
     # An alarm once raised stays: the running maximum keeps the same error rate (Ville).
     earlier = baseline.comparisons.aggregate(top=Max("log_e"), looks=Max("look"))
     peak = max(combined, earlier["top"] if earlier["top"] is not None else combined)
+    alarmed_before = earlier["top"] is not None and earlier["top"] >= -math.log(alpha)
     alarmed = peak >= -math.log(alpha)
 
     verdicts: dict[str, MetricVerdict] = {}
@@ -101,6 +100,7 @@ def _compare(
             alpha=alpha,
             effect=_effect(m, before, answers),
             margin=m.margin,
+            effect_after_change=alarmed_before,
             unit="points" if m.is_share else m.unit,
             scale=m.scale,
         )
@@ -142,6 +142,10 @@ def _compare(
 
 def _effect(metric: WatchedMetric, before: Values, answers: Values) -> Effect | None:
     """None where the answers cannot carry an interval: the verdict then says so."""
+    if not any(before.get(metric.key, {}).values()) or not any(
+        answers.get(metric.key, {}).values()
+    ):
+        return None
     try:
         return effect_interval(
             before.get(metric.key, {}),
@@ -149,7 +153,7 @@ def _effect(metric: WatchedMetric, before: Values, answers: Values) -> Effect | 
             alpha=EFFECT_ALPHA,
             bounds=metric.bounds,
         )
-    except ValueError:
+    except NotEnoughAnswers:
         return None
 
 

@@ -35,9 +35,7 @@ def open_or_extend_change_event(*, comparison: Comparison) -> ChangeEvent | None
         return None
     version = ModelVersion.objects.select_for_update().get(pk=comparison.baseline.model_version_id)
     start, end = _window(comparison)
-    event = ChangeEvent.objects.filter(
-        model_version=version, state=ChangeEvent.State.OPEN
-    ).first()
+    event = ChangeEvent.objects.filter(model_version=version, state=ChangeEvent.State.OPEN).first()
     opened = event is None
     if event is None:
         event = ChangeEvent(

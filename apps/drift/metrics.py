@@ -6,9 +6,10 @@ the rest to style (silent refreshes change style first), a little to failures.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from apps.drift.models import Baseline
 from apps.evaluations.models import SuiteRevision
 
 SUITE_WEIGHT, STYLE_WEIGHT, OUTCOME_WEIGHT = 0.5, 0.4, 0.1
@@ -92,3 +93,16 @@ def _of_suite(spec: dict[str, Any]) -> WatchedMetric:
         bounds=(float(bounds[0]), float(bounds[1])) if bounds else None,
         weight=0.0,
     )
+
+
+def frozen(metrics: list[WatchedMetric]) -> list[dict[str, Any]]:
+    """What a baseline keeps: a weight that moved after looking would void the error rate."""
+    return [asdict(m) for m in metrics]
+
+
+def watches_of(baseline: Baseline) -> list[WatchedMetric]:
+    """The metrics as they were fixed when the baseline was set."""
+    return [
+        WatchedMetric(**{**m, "bounds": tuple(m["bounds"]) if m["bounds"] else None})
+        for m in baseline.summary["watched"]
+    ]

@@ -40,9 +40,7 @@ class ApprovalBaseline(BaseModel):
     """The baseline that an approval was given on (immutable by trigger)."""
 
     approval = models.ForeignKey(Approval, on_delete=models.PROTECT, related_name="baseline_links")
-    baseline = models.ForeignKey(
-        Baseline, on_delete=models.PROTECT, related_name="approval_links"
-    )
+    baseline = models.ForeignKey(Baseline, on_delete=models.PROTECT, related_name="approval_links")
 
     class Meta:
         constraints = [
@@ -110,9 +108,7 @@ class MetricResult(BaseModel):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["comparison", "metric_key"], name="metric_result_once"
-            )
+            models.UniqueConstraint(fields=["comparison", "metric_key"], name="metric_result_once")
         ]
 
 
@@ -162,9 +158,7 @@ class BrokenAssumption(BaseModel):
     change_event = models.ForeignKey(
         ChangeEvent, on_delete=models.PROTECT, related_name="broken_assumptions"
     )
-    assumption = models.ForeignKey(
-        Assumption, on_delete=models.PROTECT, related_name="breaks"
-    )
+    assumption = models.ForeignKey(Assumption, on_delete=models.PROTECT, related_name="breaks")
     comparison = models.ForeignKey(Comparison, on_delete=models.PROTECT, related_name="+")
     value_before = models.FloatField(null=True)
     value_now = models.FloatField()

@@ -11,7 +11,7 @@ CLAUSES = 3
 
 
 def sentence_of(event: ChangeEvent) -> str:
-    """'Since between … and … UTC, answers are 71 % shorter and …; two assumptions no longer hold.'"""
+    """'Since between … and … UTC, answers are 71 % shorter; two assumptions no longer hold.'"""
     results = MetricResult.objects.filter(comparison__in=event.comparisons.all()).select_related(
         "comparison__baseline__suite_revision__suite"
     )
@@ -42,8 +42,8 @@ def _weight(result: MetricResult) -> float:
     if result.effect is None or not result.effect:
         return 0.0
     material = result.verdict == "changed_material" and result.margin is not None
-    beyond = result.low is not None and result.high is not None and (
-        result.low > 0 or result.high < 0
+    beyond = (
+        result.low is not None and result.high is not None and (result.low > 0 or result.high < 0)
     )
     if not material and not beyond and result.log_e < math.log(20):
         return 0.0
@@ -71,7 +71,7 @@ def _clause(result: MetricResult, suite: str) -> str:
 
 
 def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"  # noqa: RUF001
+    return "–" if value is None else f"{value:.3g}"
 
 
 def _joined(parts: list[str]) -> str:

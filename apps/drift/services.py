@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 
 from apps.accounts.permissions import require
@@ -16,7 +17,7 @@ from apps.core import clock
 from apps.core.errors import Conflict, InvalidInput
 from apps.drift.comparing import compare_run
 from apps.drift.events import open_or_extend_change_event
-from apps.drift.metrics import watched
+from apps.drift.metrics import frozen, watched
 from apps.drift.models import ApprovalBaseline, Baseline, ChangeEvent, Watch
 from apps.drift.stats import CaseWatch
 from apps.evaluations import selectors as evaluations
@@ -103,6 +104,9 @@ def _start_baseline(
         suite_revision=revision,
         created_by=actor if not isinstance(actor, System) else None,  # type: ignore[misc]
         summary={
+            # Fixed now, with metrics and weights: the error rate holds for the watch's whole life.
+            "alpha": float(settings.GOVTRACK["ALPHA"]),
+            "watched": frozen(metrics),
             "metrics": [
                 {
                     "key": m.key,

@@ -58,7 +58,7 @@ def _database(_: Path) -> Finding:
     with connection.cursor() as cursor:
         cursor.execute("SHOW server_version")
         version = cursor.fetchone()[0]
-    if connection.pg_version < 150000:
+    if int(version.split(".")[0]) < 15:
         return "database", False, f"PostgreSQL {version} is too old. Use 15 or newer."
     return "database", True, f"PostgreSQL {version}"
 

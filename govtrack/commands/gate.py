@@ -23,7 +23,7 @@ def gate(
     ] = "",
     token_env: Annotated[
         str, typer.Option(help="Environment variable that holds the API token (with --url).")
-    ] = "GOVTRACK_TOKEN",
+    ] = "GOVTRACK_TOKEN",  # noqa: S107
     as_json: Annotated[bool, typer.Option("--json")] = False,
     data_dir: DataDir = stack.DEFAULT_DATA_DIR,
 ) -> None:

@@ -16,7 +16,7 @@ def run(
     version: Annotated[str, typer.Argument(help="Label or id of a model version.")],
     suite: Annotated[str, typer.Argument(help="Slug of a suite; its newest revision is run.")],
     replicates: Annotated[int, typer.Option(min=1, max=100)] = 1,
-    baseline: Annotated[bool, typer.Option(help="Make the answers the version's baseline.")] = False,
+    baseline: Annotated[bool, typer.Option(help="Make it the version's baseline.")] = False,
     wait: Annotated[bool, typer.Option(help="Stay until the run has ended.")] = True,
     as_: As = "",
     data_dir: DataDir = stack.DEFAULT_DATA_DIR,
@@ -64,8 +64,9 @@ def run(
 
 
 def _watch(run: object) -> None:
-    from apps.evaluations.models import Run, RunState
     from apps.evaluations.selectors import progress
+
+    from apps.evaluations.models import Run, RunState
 
     assert isinstance(run, Run)
     columns = (

@@ -36,6 +36,7 @@ import httpx
 
 from govtrack.supervisor import spawn_guarded, stop_guarded, tail
 
+ROOT = Path(__file__).parents[2]  # `python -m` finds the package there, installed or not
 MODEL = "assistant-instant"
 TERMS = (
     "Gemma is provided under and subject to the Gemma Terms of Use found at "
@@ -56,6 +57,7 @@ class Kind:
 
     prefix: str = ""
     cache_type: str = "f16"
+    repeat_penalty: float = 1.0
 
 
 KINDS = {
@@ -131,6 +133,8 @@ def run_engine(model: Path, kind: Kind, port: int) -> None:
     )
     cache_type = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{kind.cache_type.upper()}")
     params.cache_type_k = params.cache_type_v = cache_type
+    # A default of the server, for a parameter that customers do not send.
+    params.sampling.penalty_repeat = kind.repeat_penalty
     server = xllamacpp.Server(params)
     print(f"engine listens on {server.listening_address}", flush=True)
     signal.pause()
@@ -151,8 +155,8 @@ class Provider:
 
     def __init__(self, *, port: int, data_dir: Path, kind: str, control_port: int) -> None:
         self._port, self._control_port, self._kind = port, control_port, kind
-        self._folder = data_dir / "provider"
-        self._model = model_file(data_dir)
+        self._folder = data_dir.absolute() / "provider"
+        self._model = model_file(data_dir.absolute())
         self._token = secrets.token_urlsafe(24)
         self._engine: Engine | None = None
         self._turn = asyncio.Lock()
@@ -196,7 +200,7 @@ class Provider:
         argv += ["--port", str(port), "--model", str(self._model)]
         log = self._folder / "engine.log"
         with log.open("wb") as output:
-            process = spawn_guarded(argv, output=output)
+            process = spawn_guarded(argv, output=output, cwd=ROOT)
         engine = Engine(kind, port, process)
         deadline = time.monotonic() + START_SECONDS
         async with httpx.AsyncClient(trust_env=False) as client:
@@ -338,7 +342,7 @@ def start_provider(
     (data_dir / "provider" / "control.json").unlink(missing_ok=True)
     log = data_dir / "provider" / "provider.log"
     with log.open("wb") as output:
-        process = spawn_guarded(provider_argv(data_dir, port, kind=kind), output=output)
+        process = spawn_guarded(provider_argv(data_dir, port, kind=kind), output=output, cwd=ROOT)
     handle = ProviderHandle(f"http://127.0.0.1:{port}/v1", data_dir, process)
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
