@@ -119,10 +119,26 @@ STATES: dict[str, dict[str, State]] = {
     },
     "decision": {
         "reapprove": State("disc", "ok", "re-approve"),
-        "conditional": State("half", "warn", "approve with conditions"),
+        "conditions": State("half", "warn", "approve with conditions"),
         "suspend": State("cross", "bad", "suspend"),
         "retire": State("dash", "mute", "retire"),
         "false_alarm": State("equals", "mute", "false alarm"),
+    },
+    "decision_state": {
+        "proposed": State("half", "info", "proposed"),
+        "confirmed": State("check", "ok", "confirmed"),
+        "rejected": State("cross", "bad", "rejected"),
+        "withdrawn": State("dash", "mute", "withdrawn"),
+    },
+    "change": {
+        "open": State("ring", "warn", "open"),
+        "closed": State("check", "ok", "closed"),
+    },
+    "sample": {
+        "answered": State("check", "ok", "answered"),
+        "filtered": State("diamond-line", "warn", "filtered by the provider"),
+        "refused": State("dash", "warn", "refused"),
+        "error": State("cross", "bad", "error"),
     },
     "assumption": {
         "holds": State("check", "ok", "holds"),
