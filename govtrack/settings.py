@@ -206,7 +206,10 @@ REST_FRAMEWORK = {
         "apps.access.authentication.ApiTokenAuthentication",
         "apps.access.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["apps.access.permissions.ScopedPermission"],
+    "DEFAULT_PERMISSION_CLASSES": [
+        "apps.access.permissions.ScopedPermission",
+        "apps.accounts.api_permissions.RoleAllows",
+    ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [
         "rest_framework.parsers.JSONParser",
@@ -230,6 +233,28 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "apps.core.problems.document_problems",
+    ],
+    "ENUM_NAME_OVERRIDES": {
+        "RoleEnum": "apps.accounts.models.Role",
+        "ApprovalStateEnum": "apps.registry.models.ApprovalState",
+        "RunStateEnum": "apps.evaluations.models.RunState",
+        "TicketStateEnum": "apps.tickets.models.TicketState",
+        "DecisionStateEnum": "apps.tickets.models.Decision.State",
+        "ChangeStateEnum": "apps.drift.models.ChangeEvent.State",
+        "ChangeKindEnum": "apps.drift.models.ChangeEvent.Kind",
+        "ControlKindEnum": "apps.tickets.models.ControlAction.Kind",
+    },
+    # No badge of an outside validator, no token kept in the browser.
+    "SWAGGER_UI_SETTINGS": {
+        "deepLinking": True,
+        "validatorUrl": None,
+        "defaultModelsExpandDepth": 0,
+        "docExpansion": "none",
+        "filter": True,
+    },
 }
 
 CELERY_BROKER_URL = secret("CELERY_BROKER_URL", REDIS_URL)
