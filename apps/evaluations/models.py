@@ -123,9 +123,7 @@ class Run(VersionedModel):
         MANUAL = "manual", "Asked for"
 
     model_version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="runs")
-    suite_revision = models.ForeignKey(
-        SuiteRevision, on_delete=models.PROTECT, related_name="runs"
-    )
+    suite_revision = models.ForeignKey(SuiteRevision, on_delete=models.PROTECT, related_name="runs")
     schedule = models.ForeignKey(
         Schedule, null=True, blank=True, on_delete=models.PROTECT, related_name="runs"
     )
@@ -213,9 +211,7 @@ class Sample(models.Model):
     pk = models.CompositePrimaryKey("month", "id")
     month = models.DateField()
     id = models.UUIDField(default=uuid7)
-    run = models.ForeignKey(
-        Run, on_delete=models.PROTECT, related_name="samples", db_index=False
-    )
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="samples", db_index=False)
     case = models.ForeignKey(
         SuiteCase, on_delete=models.PROTECT, related_name="samples", db_index=False
     )
@@ -292,5 +288,3 @@ class ObservedIdentity(BaseModel):
                 name="observed_identity_once",
             )
         ]
-
-

@@ -24,7 +24,7 @@ def ensure_month(month: dt.date) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PARTITION_LOCK])
         for table, name in zip(TABLES, names, strict=True):
             cursor.execute(
-                f'CREATE TABLE IF NOT EXISTS "{name}" PARTITION OF "{table}" '  # noqa: S608
+                f'CREATE TABLE IF NOT EXISTS "{name}" PARTITION OF "{table}" '
                 f"FOR VALUES FROM ('{start}') TO ('{end}')"
             )
             # Row triggers are inherited from the parent, statement triggers (TRUNCATE) are not.
