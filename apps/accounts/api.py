@@ -62,7 +62,7 @@ class ChildResource(VisibleResource):
         return get_object_or_404(queryset, pk=self.kwargs[f"{self.parent_field}_id"])
 
     def get_queryset(self) -> Any:
-        queryset = self.queryset.all()  # type: ignore[union-attr]
+        queryset = Resource.get_queryset(self)
         if getattr(self, "swagger_fake_view", False):
             return queryset.none()
         return queryset.filter(**{self.child_path or self.parent_field: self.parent})

@@ -142,5 +142,5 @@ class NewAssignment(Strict):
 
 class RoleRow(serializers.Serializer[Any]):
     role = serializers.ChoiceField(choices=Role.choices)
-    label = serializers.CharField()
+    label: Any = serializers.CharField()
     actions = serializers.ListField(child=serializers.CharField())

@@ -80,7 +80,7 @@ class VerificationRow(serializers.Serializer[Any]):
     ok = serializers.BooleanField()
     entries = serializers.IntegerField()
     pending = serializers.IntegerField(help_text="Written but not yet numbered.")
-    root = serializers.CharField(allow_blank=True, help_text="Root of the tree, RFC 9162.")
+    root: Any = serializers.CharField(allow_blank=True, help_text="Root of the tree, RFC 9162.")
     first_bad = serializers.CharField(allow_blank=True)
     reason = serializers.CharField(allow_blank=True)
     sentence = serializers.CharField()

@@ -233,7 +233,7 @@ def acts(
         )
         path = url_path or handler.__name__.replace("_", "-")
         routed: Any = action(detail=detail, methods=["post"], url_path=path)
-        return routed(documented(idempotent()(handler)))
+        return documented(routed(idempotent()(handler)))  # action() would drop the schema
 
     return wrap
 

@@ -111,9 +111,7 @@ class TextParser(parsers.BaseParser):
     media_type = "application/yaml"
     max_bytes = 12 * 1024 * 1024
 
-    def parse(
-        self, stream: Any, media_type: str | None = None, parser_context: Any = None
-    ) -> bytes:
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         if parser_context and "request" in parser_context:
             refuse_large(parser_context["request"], self.max_bytes)
         return read_limited(stream, self.max_bytes)

@@ -76,7 +76,7 @@ def name_of(obj: models.Model) -> str:
 
 @extend_schema_field(Ref)
 class RefField(serializers.RelatedField):  # type: ignore[type-arg]
-    def to_representation(self, value: models.Model) -> dict[str, str]:
+    def to_representation(self, value: Any) -> dict[str, str]:
         return {"id": str(value.pk), "name": name_of(value)}
 
 

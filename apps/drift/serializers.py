@@ -23,7 +23,7 @@ from apps.registry.models import ModelVersion
 
 
 class BaselineRow(Row):
-    runs = serializers.PrimaryKeyRelatedField(many=True, read_only=True)
+    runs: Any = serializers.PrimaryKeyRelatedField(many=True, read_only=True)
 
     class Meta:
         model = Baseline

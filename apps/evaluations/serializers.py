@@ -166,7 +166,7 @@ class ProgressRow(serializers.Serializer[Any]):
     done = serializers.IntegerField()
     total = serializers.IntegerField()
     answered = serializers.IntegerField()
-    errors = serializers.DictField(child=serializers.IntegerField())
+    errors: Any = serializers.DictField(child=serializers.IntegerField())
     prompt_tokens = serializers.IntegerField(allow_null=True)
     completion_tokens = serializers.IntegerField(allow_null=True)
     per_second = FiniteFloatField(allow_null=True)

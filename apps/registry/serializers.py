@@ -149,7 +149,7 @@ class VersionRow(Row):
 class NewVersion(Strict):
     model = VisibleField(queryset=AIModel.objects.all())
     endpoint = VisibleField(queryset=Endpoint.objects.select_related("provider"))
-    label = serializers.CharField(max_length=200)
+    label: Any = serializers.CharField(max_length=200)
     requested_name = serializers.CharField(max_length=300)
     pin_kind = serializers.ChoiceField(choices=ModelVersion.PinKind.choices)
     parameters = serializers.DictField(required=False, help_text="Sampling: temperature, seed, …")
@@ -281,7 +281,10 @@ class NewApproval(Strict):
     rationale = serializers.CharField(max_length=20_000)
     conditions = serializers.CharField(max_length=20_000, required=False, allow_blank=True)
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
-    assumptions = NewAssumption(many=True, max_length=100)
+    assumptions = NewAssumption(
+        many=True,
+        max_length=100,  # type: ignore[call-arg]
+    )
 
 
 class Approve(Strict):

@@ -116,7 +116,11 @@ class NewDecision(Strict):
     outcome = serializers.ChoiceField(choices=Outcome.choices)
     rationale = serializers.CharField(max_length=20_000)
     conditions = serializers.CharField(max_length=20_000, required=False, allow_blank=True)
-    assumption_changes = AssumptionChange(many=True, required=False, max_length=100)
+    assumption_changes = AssumptionChange(
+        many=True,
+        required=False,
+        max_length=100,  # type: ignore[call-arg]
+    )
 
 
 class ActionRow(Row):

@@ -36,7 +36,7 @@ class NewNotice(Strict):
         child=serializers.CharField(max_length=300),
         max_length=200,
         required=False,
-        help_text="The names that the notice speaks of; none means all of the provider's.",
+        help_text="The names that the notice speaks of, as requested or as the family is called.",
     )
     announced_at = serializers.DateTimeField()
     effective_at = serializers.DateTimeField()

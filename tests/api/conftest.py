@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 from apps.access import services as access
 from apps.accounts.models import User
 from apps.core import clock
+from tests.api.story import Story, tell
 from tests.world import World, world
 
 __all__ = ["world"]
@@ -52,9 +53,24 @@ class Api:
         return self.client.post(f"/api/v1/{path}", body, content_type=content_type)
 
 
+@pytest.fixture(autouse=True)
+def _encryption_key(settings: Any) -> None:
+    settings.GOVTRACK_ENCRYPTION_KEY = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+
+
 @pytest.fixture
 def api() -> Callable[..., Api]:
     return Api
+
+
+@pytest.fixture(autouse=True)
+def _nothing_waits_for_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apps.evaluations.wake.workers", lambda count=1: None)
+
+
+@pytest.fixture
+def story(world: World) -> Story:
+    return tell(world)
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_a_missing_field_is_named(lead: Api) -> None:
 
 @pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_a_number_that_is_not_finite_is_refused_by_name(lead: Api, literal: str) -> None:
-    body = '{"assumptions": [{"code": "A1", "threshold": ' + literal + '}]}'
+    body = '{"assumptions": [{"code": "A1", "threshold": ' + literal + "}]}"
     is_problem(lead.raw("approvals", body), 400, field="assumptions[0].threshold")
 
 
