@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import uuid
+import math
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import rfc8785
 from django.db import connection, models, transaction
 
 from apps.audit.merkle import Frontier, leaf_hash
-from apps.audit.models import AuditEvent, AuditHead, AuditLeaf
+from apps.audit.models import AuditEvent, AuditHead, AuditLeaf, AuditPending
 from apps.core import clock
 from apps.core.ids import uuid7
 
@@ -41,25 +41,33 @@ class System:
 SYSTEM = System()
 
 
+def _text(value: str) -> str:
+    """NUL cannot be stored by PostgreSQL, lone surrogates cannot be encoded."""
+    return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
 def _plain(value: Any) -> Any:
+    """What RFC 8785 can write down. Anything else is written as text: an entry that could not be
+    written would take the write that it tells of with it."""
+    if value is None or isinstance(value, bool):
+        return value
     if isinstance(value, dt.datetime):
         return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, dt.date | uuid.UUID):
-        return str(value)
     if isinstance(value, bytes | memoryview):
         return bytes(value).hex()
     if isinstance(value, models.Model):
-        return {"id": str(value.pk), "name": str(value)[:300]}
+        return {"id": str(value.pk), "name": _text(str(value))[:300]}
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+        return {_text(str(k)): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
-    if isinstance(value, str):
-        # NUL cannot be stored by PostgreSQL, lone surrogates cannot be encoded.
-        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53:
-        return str(value)
-    return value
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(v) for v in value), key=str)
+    if isinstance(value, int):
+        return int(value) if abs(value) < 2**53 else str(int(value))
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    return _text(str(value))
 
 
 def record(
@@ -83,12 +91,12 @@ def record(
         occurred_at=clock.now(),
         action=action,
         actor_id=str(actor.pk),
-        actor_name=actor.name[:300],
+        actor_name=_text(actor.name)[:300],
         session_ref=current_session_ref.get(),
         object_type=obj._meta.label_lower,
         object_id=str(obj.pk),
-        object_name=(object_name or str(obj))[:300],
-        summary=_plain(summary),
+        object_name=_text(object_name or str(obj))[:300],
+        summary=_text(summary),
     )
     event.body = rfc8785.dumps(body_of(event, _plain(changes or {}))).decode()
     event.leaf_hash = leaf_hash(event.body.encode())
@@ -129,19 +137,23 @@ def sequence(*, limit: int = 2000) -> int:
             size=head.size if head else 0,
             peaks=[bytes.fromhex(p) for p in head.frontier] if head else [],
         )
-        events = list(
-            AuditEvent.objects.filter(leaf__isnull=True)
-            .order_by("occurred_at", "id")
-            .only("id", "leaf_hash")[:limit]
+        # A trigger notes every new entry here: to look for those without a leaf would mean to
+        # read the whole log at each tick.
+        waiting = list(
+            AuditPending.objects.filter(event__leaf__isnull=True)
+            .select_related("event")
+            .only("event__occurred_at", "event__leaf_hash")
+            .order_by("event__occurred_at", "event_id")[:limit]
         )
-        if not events:
+        if not waiting:
             return 0
         leaves = []
-        for event in events:
-            digest = bytes(event.leaf_hash)
-            leaves.append(AuditLeaf(seq=frontier.size, event_id=event.id, leaf_hash=digest))
+        for row in waiting:
+            digest = bytes(row.event.leaf_hash)
+            leaves.append(AuditLeaf(seq=frontier.size, event_id=row.event_id, leaf_hash=digest))
             frontier.append(digest)
         AuditLeaf.objects.bulk_create(leaves)
+        AuditPending.objects.filter(event__in=[row.event_id for row in waiting]).delete()
         AuditHead.objects.create(
             size=frontier.size,
             root_hash=frontier.root(),
@@ -161,9 +173,8 @@ class Verification:
 
     def sentence(self) -> str:
         if self.ok:
-            return (
-                f"Verified: {self.entries} entries, root {self.root[:16]}…"
-                + (f", {self.pending} not yet numbered." if self.pending else ".")
+            return f"Verified: {self.entries} entries, root {self.root[:16]}…" + (
+                f", {self.pending} not yet numbered." if self.pending else "."
             )
         return f"Not intact: entry {self.first_bad}: {self.reason}"
 
@@ -191,6 +202,8 @@ def verify() -> Verification:
         head = heads.pop(frontier.size, None)
         if head and bytes(head.root_hash) != frontier.root():
             return bad(f"{leaf.seq}", f"the root of the tree at size {head.size} does not match.")
+        if head and head.frontier != [p.hex() for p in frontier.peaks]:
+            return bad(f"{leaf.seq}", f"the tree at size {head.size} would grow from wrong nodes.")
     if heads:
         size = min(heads)
         return bad(f"{frontier.size}", f"missing: the log once had {size} entries.")
@@ -206,8 +219,10 @@ def _fault(event: AuditEvent) -> str:
         return "its content does not match its hash."
     try:
         body = json.loads(event.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "its content is not JSON."
+    if not isinstance(body, dict):
+        return "its content is not an entry."
     if body != body_of(event, body.get("changes")):
         return "its columns differ from its hashed content."
     return ""

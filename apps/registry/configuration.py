@@ -21,6 +21,8 @@ PARAMETERS = frozenset(
         "min_p",
         "max_tokens",
         "max_completion_tokens",
+        "max_output_tokens",
+        "store",
         "seed",
         "stop",
         "presence_penalty",
@@ -29,16 +31,18 @@ PARAMETERS = frozenset(
         "logprobs",
         "top_logprobs",
         "reasoning_effort",
+        "repetition_penalty",
         "verbosity",
         "response_format",
         "service_tier",
+        "stream",
         "parallel_tool_calls",
         "tool_choice",
         "extra_body",
     }
 )
 # What a request is made of comes from the case and the version; extra_body must not replace it.
-RESERVED = frozenset({"model", "messages", "input", "prompt", "stream", "n", "api_key"})
+RESERVED = frozenset({"model", "messages", "input", "prompt", "stream", "n", "tools", "api_key"})
 RANGES = {
     "temperature": (0.0, 2.0),
     "top_p": (0.0, 1.0),
@@ -49,6 +53,7 @@ RANGES = {
 WHOLE = {
     "max_tokens": (1, 1_000_000),
     "max_completion_tokens": (1, 1_000_000),
+    "max_output_tokens": (1, 1_000_000),
     "top_k": (0, 1_000_000),
     "top_logprobs": (0, 20),
     "seed": (-(2**53) + 1, 2**53 - 1),
@@ -100,7 +105,7 @@ def checked_parameters(given: object) -> dict[str, Any]:
     for key, (least, most) in WHOLE.items():
         if key in given:
             integer(given[key], f"parameters.{key}", least=least, most=most)
-    for key in ("logprobs", "parallel_tool_calls"):
+    for key in ("logprobs", "parallel_tool_calls", "store", "stream"):
         if key in given and not isinstance(given[key], bool):
             raise InvalidInput(
                 f"“{key}” must be true or false.", field=f"parameters.{key}", remedy="Set it so."
