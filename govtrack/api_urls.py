@@ -70,10 +70,10 @@ for prefix, resource in RESOURCES:
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include(router.urls)),
-    path("me", accounts.MeResource.as_view({"get": "list"}), name="api-me"),
+    path("me", accounts.MeResource.as_view({"get": "show"}), name="api-me"),
     path("roles", accounts.RoleResource.as_view({"get": "list"}), name="api-roles"),
-    path("audit/verify", audit.VerifyResource.as_view({"get": "list"}), name="api-audit-verify"),
-    path("gate", gate.GateResource.as_view({"get": "list"}), name="api-gate"),
+    path("audit/verify", audit.VerifyResource.as_view({"get": "verify"}), name="api-audit-verify"),
+    path("gate", gate.GateResource.as_view({"get": "ask"}), name="api-gate"),
     path("gate/check", gate.GateResource.as_view({"get": "check"}), name="api-gate-check"),
     # The schema and its page say nothing that the source does not.
     path(

@@ -72,7 +72,7 @@ class MeResource(Resource):
     serializer_class = Me
 
     @extend_schema(summary="Who am I, and what may I do?", responses=Me, filters=False)
-    def list(self, request: Any) -> Response:
+    def show(self, request: Any) -> Response:
         return Response(self.get_serializer(request.user).data)
 
 

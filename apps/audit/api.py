@@ -82,6 +82,6 @@ class VerifyResource(Resource):
             )
         ],
     )
-    def list(self, request: Any) -> Response:
+    def verify(self, request: Any) -> Response:
         found = services.verify()
         return Response(VerificationRow({**asdict(found), "sentence": found.sentence()}).data)

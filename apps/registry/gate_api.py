@@ -51,7 +51,7 @@ class GateResource(Resource):
         filters=False,
         examples=[example("On hold", HOLD, response=True)],
     )
-    def list(self, request: Any) -> Response:
+    def ask(self, request: Any) -> Response:
         use_case, version = self._question()
         found = gate.check(use_case=use_case, model_version=version)
         return Response(_row(found), headers={"Cache-Control": "no-store"})

@@ -14,9 +14,10 @@ from apps.access import services as access
 from apps.accounts.models import User
 from apps.core import clock
 from tests.api.story import Story, tell
+from tests.fixtures.live import live_db, live_template
 from tests.world import World, world
 
-__all__ = ["world"]
+__all__ = ["live_db", "live_template", "world"]
 ALL_SCOPES = ("read", "write", "run", "gate", "decide", "admin")
 
 

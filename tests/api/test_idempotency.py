@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+from apps.audit.models import AuditEvent
 from apps.core import clock
 from apps.core.idempotency import _lock  # the lock that a first request would hold
 from apps.core.models import IdempotencyKey
 from apps.registry.models import Provider
 from tests.api.conftest import Api, is_problem
-from tests.world import World
+from tests.world import World, build_world
 
-pytestmark = pytest.mark.django_db
 PROVIDER = {"slug": "acme", "name": "Acme"}
 
 
@@ -129,3 +129,33 @@ def test_a_verb_repeated_with_its_key_is_replayed(lead: Api, owner: Api, world: 
     again = lead.post(path, {"reason": "Too early."}, **key())
     assert again["Idempotent-Replayed"] == "true"
     assert again.json() == first.json()
+
+
+def test_two_requests_at_the_very_same_time_act_once(live_db: str) -> None:
+    """Real connections that commit: each answer is the one made, its replay, or "come back"."""
+    world = build_world()
+    clients = [Api(world.lead) for _ in range(6)]
+    start = threading.Barrier(len(clients))
+    answers: list[Any] = []
+
+    def send(client: Api) -> None:
+        try:
+            start.wait(10)
+            answers.append(client.post("providers", PROVIDER, **key()))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=send, args=(client,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    made = [a for a in answers if a.status_code == 201]
+    assert len(answers) == len(clients)
+    for answer in answers:
+        if answer.status_code != 201:
+            is_problem(answer, 409, "idempotency_in_progress")
+    assert len({a.json()["id"] for a in made}) == 1
+    assert sum(not a.has_header("Idempotent-Replayed") for a in made) == 1
+    assert Provider.objects.filter(slug="acme").count() == 1
+    assert AuditEvent.objects.filter(object_name="Acme").count() == 1

@@ -81,6 +81,12 @@ def test_main_operations_have_examples(schema: dict[str, Any]) -> None:
     assert "examples" in answer["application/json"]
 
 
+def test_what_is_one_object_is_not_described_as_a_list(schema: dict[str, Any]) -> None:
+    for path in ("/gate", "/me", "/audit/verify", "/policies/current", "/runs/{id}/progress"):
+        answer = schema["paths"]["/api/v1" + path]["get"]["responses"]["200"]
+        assert "$ref" in answer["content"]["application/json"]["schema"], path
+
+
 def test_no_answer_has_a_field_for_a_secret(schema: dict[str, Any]) -> None:
     for name, component in schema["components"]["schemas"].items():
         fields = set(component.get("properties", {}))
