@@ -36,7 +36,7 @@ SELECT 'style.' || f.key, avg(f.value::float)
 
 def of_run(run: Run) -> dict[str, Any]:
     """Totals of what is stored now. Five aggregate queries over the run's own partition."""
-    slot = [run.month, run.pk]
+    slot: list[Any] = [run.month, run.pk]
     found: dict[str, Any] = dict.fromkeys(SampleStatus.values, 0)
     found |= {"slots": run.total_slots, "prompt_tokens": 0, "completion_tokens": 0}
     errors: dict[str, int] = {}

@@ -4,16 +4,29 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fixtures.live import live_db, live_template
+from apps.audit.services import SYSTEM
+from apps.evaluations import services
+from apps.evaluations.lifecycle import OPEN
+from apps.evaluations.models import Run, Schedule
+from tests.fixtures.live import live_clone, live_db, live_template, shared_live_db
 from tests.fixtures.provider import Provider
 
-__all__ = ["live_db", "live_template"]
+__all__ = ["live_clone", "live_db", "live_template", "shared_live_db"]
 
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
     with Provider() as server:
         yield server
+
+
+@pytest.fixture
+def live(shared_live_db: str) -> Iterator[None]:
+    """The shared clone, left without anything that a worker of the next test could pick up."""
+    yield
+    for run in Run.objects.filter(state__in=OPEN):
+        services.cancel_run(actor=SYSTEM, run=run, reason="The test is over.")
+    Schedule.objects.update(enabled=False)
 
 
 @pytest.fixture(autouse=True)

@@ -79,7 +79,7 @@ def _choices(document: dict[str, Any], note: str) -> Parsed:
     choice = choices[0]
     message = choice.get("message")
     if not isinstance(message, dict):
-        message = {"content": choice.get("text")}
+        message = {"content": choice["text"]} if "text" in choice else {}
     text = _text(message.get("content")) or _text(message.get("refusal"))
     calls = message.get("tool_calls")
     calls = calls if isinstance(calls, list) else []
@@ -149,7 +149,8 @@ def _from_stream(raw: bytes) -> tuple[dict[str, Any], str]:
         if not isinstance(choice, dict):
             continue
         started = True
-        delta = choice.get("delta") if isinstance(choice.get("delta"), dict) else choice
+        delta = choice.get("delta")
+        delta = delta if isinstance(delta, dict) else choice
         text.append(_text(delta.get("content", delta.get("text"))))
         for call in delta.get("tool_calls") or []:
             _merge_call(calls, call)
@@ -175,8 +176,9 @@ def _merge_call(calls: dict[int, dict[str, Any]], part: Any) -> None:
     )
     call["id"] = part.get("id") or call["id"]
     function = part.get("function")
-    for key in ("name", "arguments") if isinstance(function, dict) else ():
-        call["function"][key] += _text(function.get(key))
+    if isinstance(function, dict):
+        for key in ("name", "arguments"):
+            call["function"][key] += _text(function.get(key))
 
 
 def _events(raw: bytes) -> Iterator[str]:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version as package_version
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import openai
@@ -82,7 +82,7 @@ class EndpointClient:
             api_key=secret or "none",
             base_url=endpoint.base_url,
             max_retries=0,
-            http_client=self._http,
+            http_client=cast(Any, self._http),  # typed for httpx's successor only; takes both
         )
         self._options: Any = {} if secret else {"headers": {"Authorization": openai.Omit()}}
         # The library reads these from the environment; they belong to no endpoint of ours.
@@ -102,7 +102,7 @@ class EndpointClient:
                     request.path, body=request.body, cast_to=httpx.Response, options=self._options
                 )
         except openai.APIStatusError as error:
-            return self._of_status(request, error.response, started)
+            return self._of_status(request, cast(Any, error.response), started)
         except (TimeoutError, openai.APITimeoutError) as error:
             if isinstance(error.__cause__, httpx.ConnectTimeout):
                 raise self._unreachable("no connection within the time-out") from None
