@@ -45,6 +45,7 @@ FEATURES: dict[str, str] = {
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 # The look-behind keeps it linear: a run of marks is tried from its first mark only.
 _SENTENCE_END = re.compile(r"(?<![.!?…。！？])[.!?…。！？]++(?=[\s\"'”’)\]]|\Z)")
+_ENDED = re.compile(r"[.!?…。！？][\s\"'”’)\]]*\Z")
 _VOWELS = re.compile(r"[aeiouyà-öø-ÿ]+", re.IGNORECASE)
 _INLINE_MARK = re.compile(r"\*\*|__|`|\]\(|(?<!\*)\*(?!\*)(?=\S)")
 _HEADING = re.compile(r"^[ ]{0,3}#{1,6}[ \t]", re.MULTILINE)
@@ -100,7 +101,7 @@ def style_profile(text: str) -> dict[str, float]:
     size = max(len(text), 1)
     word_count = len(words)
     sentences = len(_SENTENCE_END.findall(stripped))
-    if stripped and not _SENTENCE_END.search(stripped[-20:]):
+    if stripped and not _ENDED.search(stripped[-20:]):
         sentences += 1  # the last sentence has no end
     per_sentence = word_count / max(sentences, 1)
     head = [w.casefold() for w in words[:1000]]

@@ -65,6 +65,7 @@ class JsonDiff(Scorer):
             ignore_order=self.ignore_order,
             report_repetition=self.ignore_order,
             math_epsilon=self.tolerance or None,
+            threshold_to_diff_deeper=0,  # always path by path, never the whole as one change
             max_passes=1000,
             max_diffs=20_000,
             cache_size=500,

@@ -16,7 +16,7 @@ from typing import Any
 from apps.evaluations.scorers.base import Answer, Scorer, ScoreResult, quote, verdict
 
 _NUMBER = re.compile(
-    r"(?<![\w.,])([-+−]?)(?:[$€£¥]\s?)?((?:\d[\d.,]*\d|\d)(?:[eE][-+]?\d{1,4})?|\.\d+)(\s?%)?"
+    r"(?<![\w.,])([-+−]?)(?:[$€£¥]\s?)?(\d[\d.,]*\d|\d|\.\d+)([eE][-+]?\d{1,4})?(\s?%)?"
 )
 _MAX_CHARS = 40
 _MAX_NUMBERS = 1000
@@ -81,7 +81,7 @@ class Numeric(Scorer):
         return verdict(passed, f"Read {best:.12g}, expected {expected:.12g}.", number=best)
 
     def _read(self, match: re.Match[str]) -> tuple[float | None, str]:
-        sign, digits, percent = match.groups()
+        sign, digits, exponent, percent = match.groups()
         shown = match.group(0)[:_MAX_CHARS]
         if len(digits) > _MAX_CHARS or (percent and self.percent == "refuse"):
             return None, shown
@@ -90,7 +90,7 @@ class Numeric(Scorer):
         if not _grouped(whole, thousands) or thousands in rest or point in rest:
             return None, shown
         try:
-            number = float(f"{whole.replace(thousands, '') or '0'}.{rest or '0'}")
+            number = float(f"{whole.replace(thousands, '') or '0'}.{rest or '0'}{exponent or ''}")
         except ValueError:
             return None, shown
         if not math.isfinite(number):
@@ -102,6 +102,4 @@ class Numeric(Scorer):
 def _grouped(whole: str, separator: str) -> bool:
     """Whether separators stand where thousands are: '1,250' is a number, '1,2' is two."""
     head, *groups = whole.split(separator)
-    return all(len(g.split("e")[0].split("E")[0]) == 3 for g in groups) and (
-        not groups or 0 < len(head) <= 3
-    )
+    return not groups or (0 < len(head) <= 3 and all(len(group) == 3 for group in groups))

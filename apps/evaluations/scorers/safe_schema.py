@@ -23,7 +23,7 @@ from apps.evaluations.scorers.explain import Path, explain
 
 Complaint = tuple[Path, str]
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-MAX_STEPS = 2_000_000
+MAX_STEPS = 400_000
 MAX_DEPTH = 60
 _steps: ContextVar[list[int]] = ContextVar("schema_steps")
 _OPTIONS = re2.Options()
