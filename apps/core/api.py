@@ -106,6 +106,11 @@ class Resource(viewsets.GenericViewSet[Any]):
         """What is allowed here, in the Allow header; the schema says the rest."""
         return Response(status=204)
 
+    def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
     def filter_queryset(self, queryset: Any) -> Any:
         """Filters are for lists: a detail address names its object fully."""
         if self.detail:

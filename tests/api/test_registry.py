@@ -104,7 +104,7 @@ def test_a_credential_goes_in_and_never_comes_out(admin: Api, world: World) -> N
     for answer in answers:
         assert SECRET not in json.dumps(answer.json())
     endpoint = Endpoint.objects.get(pk=made.json()["id"])
-    assert SECRET.encode() not in bytes(endpoint.credential_ciphertext)
+    assert SECRET.encode() not in bytes(endpoint.credential_ciphertext or b"")
     assert not AuditEvent.objects.filter(body__contains=SECRET).exists()
 
 
@@ -344,3 +344,13 @@ def test_lists_are_filtered(lead: Api, world: World) -> None:
     assert len(lead.get("approvals", use_case_slug="claims-triage").json()["results"]) == 1
     assert lead.get("approvals", since="2999-01-01T00:00:00Z").json()["results"] == []
     assert lead.get("approvals", version=str(world.use_case.pk)).json()["results"] == []
+
+
+def test_a_longer_list_takes_no_more_queries(
+    lead: Api, world: World, django_assert_max_num_queries: Any
+) -> None:
+    for i in range(5):
+        approve(world, version=world.another_version(f"v{i}"))
+    for path in ("model-versions", "approvals", "assumptions", "endpoints", "use-cases"):
+        with django_assert_max_num_queries(8):
+            assert lead.get(path).status_code == 200
