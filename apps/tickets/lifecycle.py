@@ -111,8 +111,8 @@ def guard(ticket: Ticket, move: str, actor: Any, decision: Decision | None = Non
     if ticket.state not in rule.sources:
         states = " or ".join(T(s).label.lower() for s in rule.sources)
         raise Conflict(
-            f"{ticket} is {ticket.get_state_display().lower()}; to {rule.label.lower()}, it would "
-            f"have to be {states}.",
+            f"{ticket} is in the state “{ticket.get_state_display().lower()}”; for “{rule.label}” "
+            f"it would have to be {states}.",
             field="state",
             remedy="Reload to see what happened to it.",
         )
