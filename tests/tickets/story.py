@@ -130,6 +130,7 @@ def change(
         actor=world.owner, model_version=version, suite_revision=revision, runs=[before]
     )
     rerun = finished_run(version, revision, right=False, ago=hour)
+    assert rerun.finished_at is not None
     comparison = Comparison.objects.create(
         baseline=baseline,
         run=rerun,

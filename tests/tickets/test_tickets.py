@@ -207,7 +207,7 @@ def test_a_critical_ticket_holds_the_gate_and_asks_the_approvers_to_sign_in_afre
     with pytest.raises(ReauthenticationRequired):
         require_fresh(old)
     require_fresh(signed_in(world.lead))
-    require_fresh(signed_in(world.owner, ago=dt.timedelta(days=1)))
+    require_fresh(signed_in(world.owner, ago=dt.timedelta(hours=2)))
 
 
 def test_a_young_enough_session_satisfies_a_milder_ticket(world: World, approval: Approval) -> None:
@@ -368,3 +368,16 @@ def test_the_list_shows_the_gravest_first_and_knows_what_is_late(
     moment = clock.now() + dt.timedelta(days=2)
     monkeypatch.setattr(clock, "now", lambda: moment)
     assert list(selectors.overdue(world.lead)) == [grave]
+
+
+def test_whoever_was_spared_stays_spared_when_the_ticket_is_raised(
+    world: World, approval: Approval
+) -> None:
+    found = change(world)
+    ticket = found.held_ticket()
+    old = signed_in(world.lead, ago=dt.timedelta(hours=2))
+    action = ticket.control_actions.get(kind=REAUTH, target_id=world.lead.pk)
+    controls.reverse_action(actor=world.second_lead, action=action, reason="She is on a plane.")
+    found.breaks("A1", 0.5)
+    assert found.held_ticket().severity == Severity.CRITICAL
+    require_fresh(old)
