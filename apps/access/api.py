@@ -84,6 +84,7 @@ class SessionFilter(FilterSet):
 
 
 class SessionResource(Listed, Detailed, OwnedResource):
+    open_without_role = True
     queryset = UserSession.objects.select_related("user")
     serializer_class = SessionRow
     filterset_class = SessionFilter

@@ -87,3 +87,11 @@ class ReauthDemand(BaseModel):
         constraints = [
             models.UniqueConstraint(fields=["user", "source"], name="reauth_demand_once_per_source")
         ]
+
+
+class SetupLink(BaseModel):
+    """A one-time link to create the first administrator; only the hash of its secret is kept."""
+
+    secret_hash = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)

@@ -70,6 +70,7 @@ class ChildResource(VisibleResource):
 
 class MeResource(Resource):
     serializer_class = Me
+    open_without_role = True
 
     @extend_schema(summary="Who am I, and what may I do?", responses=Me, filters=False)
     def show(self, request: Any) -> Response:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from django.db import models
 
 from apps.accounts.models import Role, RoleAssignment, User
+from apps.audit.services import System
 from apps.core.errors import NotAllowed, NotFound
 
 M = TypeVar("M", bound=models.Model)
@@ -61,6 +62,11 @@ def _assignments(user: Any) -> list[RoleAssignment]:
     return cached
 
 
+def forget_roles(user: Any) -> None:
+    """Roles are read once for a user object; whoever changes them says so here."""
+    user.__dict__.pop("_role_assignments", None)
+
+
 def roles_of(user: Any) -> set[Role]:
     """Roles that the user has anywhere (organisation-wide or over one team)."""
     return {Role(a.role) for a in _assignments(user)}
@@ -81,9 +87,12 @@ def can(user: Any, action: str, obj: models.Model | None = None) -> bool:
     """May `user` do `action` to `obj`? A team-bound role counts for that team's objects only.
 
     With `obj` None: may the user do it to anything at all (draws a menu, guards nothing)?
+    The product itself (`audit.services.SYSTEM`) may do everything.
     Raises KeyError for an unknown action: a typo must not deny (or allow) in silence.
     """
     allowed = ACTIONS[action]
+    if isinstance(user, System):
+        return True
     team = _team_of(obj)
     return any(
         Role(a.role) in allowed and (obj is None or a.team_id is None or a.team_id == team)
