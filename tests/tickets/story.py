@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.access.auth import AuthContext
-
 from apps.access.models import UserSession
 from apps.accounts.models import User
 from apps.core import clock

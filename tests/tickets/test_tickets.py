@@ -7,10 +7,10 @@ import threading
 from typing import Any
 
 import pytest
-from apps.access.services import require_fresh
 from django.db import connection
 
 from apps.access.models import ReauthDemand
+from apps.access.services import require_fresh
 from apps.audit.models import AuditEvent
 from apps.core import clock
 from apps.core.errors import (

@@ -36,12 +36,14 @@ def build(version: ModelVersion, api_style: str, suite: Suite, case: Case) -> Re
     if version.system_prompt:
         messages = [{"role": "system", "content": version.system_prompt}, *messages]
     parameters = dict(version.parameters)
+    # What the endpoint knows and the common API does not, e.g. {"cache_prompt": false}.
+    extra = parameters.pop("extra_body", {})
     if suite.stop and api_style != Endpoint.ApiStyle.RESPONSES:
         parameters.setdefault("stop", list(suite.stop))
     if suite.max_tokens is not None and not LENGTH_KEYS & set(parameters):
         key = "max_output_tokens" if api_style == Endpoint.ApiStyle.RESPONSES else "max_tokens"
         parameters[key] = suite.max_tokens
-    body: dict[str, Any] = {**parameters, "model": version.requested_name}
+    body: dict[str, Any] = {**extra, **parameters, "model": version.requested_name}
     if api_style == Endpoint.ApiStyle.CHAT:
         body["messages"] = messages
     elif api_style == Endpoint.ApiStyle.RESPONSES:
