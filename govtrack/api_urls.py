@@ -66,7 +66,8 @@ RESOURCES = [
 
 router = SimpleRouter(trailing_slash=False, use_regex_path=False)
 for prefix, resource in RESOURCES:
-    router.register(prefix, resource, basename="api-" + prefix.replace("/", "-"))
+    words = [part for part in prefix.split("/") if not part.startswith("<")]
+    router.register(prefix, resource, basename="-".join(["api", *words]))
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include(router.urls)),

@@ -206,10 +206,7 @@ REST_FRAMEWORK = {
         "apps.access.authentication.ApiTokenAuthentication",
         "apps.access.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": [
-        "apps.access.permissions.ScopedPermission",
-        "apps.accounts.api_permissions.RoleAllows",
-    ],
+    "DEFAULT_PERMISSION_CLASSES": ["apps.access.permissions.ScopedPermission"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [
         "rest_framework.parsers.JSONParser",

@@ -151,13 +151,22 @@ class TokenResource(Listed, Detailed, OwnedResource):
     def create(self, request: Any) -> Response:
         wanted = self.body(NewToken)
         user = wanted.pop("user", request.user)
-        caller = auth.of_request(request).token
-        if caller and not set(wanted["scopes"]) <= set(caller.scopes):
+        caller = auth.of_request(request)
+        if user != request.user and not user.is_service:
+            raise NotAllowed(
+                "Nobody makes a token that acts as another person.",
+                field="user",
+                remedy="Name a service account, or ask the person to make it.",
+            )
+        if caller.token and not set(wanted["scopes"]) <= set(caller.token.scopes):
             raise NotAllowed(
                 "A token cannot make one that may do more than itself.",
                 field="scopes",
-                remedy=f"Ask for some of: {', '.join(caller.scopes)}.",
+                remedy=f"Ask for some of: {', '.join(caller.token.scopes)}.",
             )
+        if "decide" in wanted["scopes"]:
+            # A new token counts as a fresh sign-in: it must not be had for an old one.
+            services.require_fresh(caller)
         token, secret = services.create_token(actor=request.user, user=user, **wanted)
         return self.shown(token, status=201, extra={"secret": secret})
 

@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 import django_filters as df
 
+from apps.access import auth
+from apps.access.services import require_fresh
 from apps.accounts.api import VisibleResource
 from apps.core.api import (
     Detailed,
@@ -269,6 +271,9 @@ class ApprovalFilter(FilterSet):
 
 
 class ApprovalResource(Listed, Detailed, VisibleResource):
+    """What opens the gate (validate, approve, release) needs a sign-in as fresh as policies
+    demand; what closes it is never made harder."""
+
     team_path = "use_case__team"
     queryset = Approval.objects.select_related(
         "use_case", "model_version", "requested_by", "validated_by", "approved_by", "supersedes"
@@ -315,6 +320,7 @@ class ApprovalResource(Listed, Detailed, VisibleResource):
     def validate(self, request: Any, pk: Any = None) -> Any:
         approval = self.get_object()
         self.nothing()
+        require_fresh(auth.of_request(request))
         services.validate_approval(
             actor=request.user, approval=approval, row_version=self.version(approval)
         )
@@ -329,6 +335,7 @@ class ApprovalResource(Listed, Detailed, VisibleResource):
     )
     def approve(self, request: Any, pk: Any = None) -> Any:
         approval = self.get_object()
+        require_fresh(auth.of_request(request))
         services.approve_approval(
             actor=request.user,
             approval=approval,
@@ -360,6 +367,7 @@ class ApprovalResource(Listed, Detailed, VisibleResource):
     def release(self, request: Any, pk: Any = None) -> Any:
         approval = self.get_object()
         self.version(approval)
+        require_fresh(auth.of_request(request))
         services.release_approval(actor=request.user, approval=approval, **self.body(Reason))
         return self.shown(approval)
 

@@ -11,6 +11,7 @@ from rest_framework.decorators import action
 from rest_framework.response import Response
 
 from apps.access import auth
+from apps.access.services import require_fresh
 from apps.accounts.api import ChildResource, VisibleResource
 from apps.core.api import Detailed, FilterSet, Listed, acts, by_choice, by_id, creates, example
 from apps.core.serializers import OptionalReason, Reason
@@ -219,6 +220,7 @@ class ActionResource(Listed, Detailed, VisibleResource):
     @acts(request=Reason, response=ActionRow, summary="Undo what the policy did")
     def reverse(self, request: Any, pk: Any = None) -> Any:
         done = self.get_object()
+        require_fresh(auth.of_request(request))
         controls.reverse_action(actor=request.user, action=done, **self.body(Reason))
         return self.shown(done)
 

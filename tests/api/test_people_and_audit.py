@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from typing import Any
 
 import pytest
+from django.test import Client
 from rest_framework.test import APIClient
 
+from apps.access import services as access
 from apps.access.models import ApiToken, UserSession
 from apps.accounts.models import RoleAssignment, User
 from apps.audit import services as audit
 from apps.audit.models import AuditEvent
 from apps.core import clock
 from tests.api.conftest import Api, is_problem
-from tests.world import World
+from tests.world import World, approve
 
 pytestmark = pytest.mark.django_db
 
@@ -23,6 +26,13 @@ pytestmark = pytest.mark.django_db
 def new_token(**changes: Any) -> dict[str, Any]:
     tomorrow = clock.now() + dt.timedelta(days=1)
     return {"name": "ci", "scopes": ["read"], "expires_at": tomorrow.isoformat()} | changes
+
+
+def demand(world: World) -> None:
+    """Greta must sign in afresh: what she holds now is too old to decide with."""
+    access.demand_reauth(
+        user=world.lead, since=clock.now(), reason="A change was found.", source="test"
+    )
 
 
 # ---------------------------------------------------------------------------- me and people
@@ -117,6 +127,44 @@ def test_a_token_cannot_make_one_that_may_do_more(world: World) -> None:
     assert small.post("tokens", new_token(scopes=["read"])).status_code == 201
 
 
+def test_nobody_makes_a_token_that_acts_as_another_person(admin: Api, world: World) -> None:
+    body = new_token(user=world.lead.email, scopes=["decide"])
+    is_problem(admin.post("tokens", body), 403, field="user")
+    assert not ApiToken.objects.filter(user=world.lead).exists()
+
+
+def test_an_administrator_makes_a_token_for_a_service_account(admin: Api) -> None:
+    robot = {
+        "email": "edge@northwind.example",
+        "display_name": "Edge proxy",
+        "roles": ["service"],
+        "is_service": True,
+    }
+    assert admin.post("users", robot).status_code == 201
+    made = admin.post("tokens", new_token(user=robot["email"], scopes=["gate"]))
+    assert made.json()["user"]["name"] == "Edge proxy", made.json()
+
+
+def test_a_token_older_than_a_demand_makes_none_that_decides(lead: Api, world: World) -> None:
+    demand(world)
+    refused = lead.post("tokens", new_token(scopes=["decide"]))
+    is_problem(refused, 403, "reauthentication_required")
+    assert lead.post("tokens", new_token(scopes=["read"])).status_code == 201
+
+
+def test_a_token_older_than_a_demand_may_close_the_gate_but_not_open_it(
+    lead: Api, world: World
+) -> None:
+    path = f"approvals/{approve(world).pk}"
+    demand(world)
+    assert lead.post(f"{path}/hold", {"reason": "Something changed."}).status_code == 200
+    refused = lead.post(f"{path}/release", {"reason": "Never mind."})
+    is_problem(refused, 403, "reauthentication_required")
+    assert lead.get(path).json()["state"] == "on_hold"
+    fresh = Api(world.lead)
+    assert fresh.post(f"{path}/release", {"reason": "Looked at it."}).status_code == 200
+
+
 def test_a_token_without_the_admin_scope_makes_none(world: World) -> None:
     is_problem(Api(world.owner, scopes=("read", "write")).post("tokens", new_token()), 403)
 
@@ -201,3 +249,39 @@ def test_the_history_is_not_for_owners_and_is_never_written(owner: Api, auditor:
     for path in ("audit/entries", "audit/leaves", "audit/heads", "audit/verify"):
         is_problem(owner.get(path), 403, "not_allowed")
     is_problem(auditor.post("audit/entries", {}), 405)
+
+
+# --------------------------------------------------------------------------- browser session
+
+
+def browser(world: World) -> Client:
+    client = Client(enforce_csrf_checks=True)
+    assert client.login(username=world.lead.username, password=world.password)
+    return client
+
+
+def test_a_signed_in_browser_reads_and_writes_with_its_csrf_token_only(world: World) -> None:
+    client = browser(world)
+    assert client.get("/api/v1/me").json()["email"] == world.lead.email
+    assert client.get("/api/v1/sessions").json()["results"][0]["current"] is True
+    body = json.dumps({"slug": "acme", "name": "Acme"})
+    refused = client.post("/api/v1/providers", body, content_type="application/json")
+    is_problem(refused, 403)
+    script = client.get("/api/v1/docs?script=")
+    csrf = re.search(r'headers\["X-CSRFTOKEN"\] = "(\w+)"', script.content.decode())
+    assert csrf
+    made = client.post(
+        "/api/v1/providers",
+        body,
+        content_type="application/json",
+        headers={"X-CSRFToken": csrf[1]},
+    )
+    assert made.status_code == 201, made.content
+
+
+def test_a_session_that_was_ended_is_refused_on_its_next_request(world: World, admin: Api) -> None:
+    client = browser(world)
+    assert client.get("/api/v1/me").status_code == 200
+    session = UserSession.objects.get(user=world.lead)
+    assert admin.post(f"sessions/{session.pk}/end", {"reason": "Lost."}).status_code == 200
+    is_problem(client.get("/api/v1/me"), 401)
