@@ -111,10 +111,8 @@ def test_scores_are_stored_with_the_sample(provider: Provider) -> None:
     provider.set(answers={"c0": "motor", "c1": "water or fire"})
     run = work(start(provider, cases=2))
 
-    values = {
-        (s.case.case_id, s.metric_key): s.value
-        for s in Score.objects.filter(run=run).select_related("case")
-    }
+    scores = Score.objects.filter(run=run).values_list("case__case_id", "metric_key", "value")
+    values = {(case, key): value for case, key, value in scores}
 
     assert values == {
         ("c0", "accuracy"): 1.0,
@@ -256,7 +254,7 @@ def test_switching_the_endpoint_off_stops_a_queued_run(provider: Provider) -> No
 
 def test_concurrency_never_exceeds_the_endpoint_s_limit(provider: Provider) -> None:
     provider.set(latency=0.02)
-    run = work(start(provider, cases=30, endpoint_max_concurrency=3))
+    work(start(provider, cases=30, endpoint_max_concurrency=3))
 
     stats = provider.stats()
     assert stats["total"] == 30

@@ -19,9 +19,11 @@ import structlog
 from django.conf import settings
 from redis.exceptions import RedisError
 
+from apps.evaluations import leases
 from apps.registry.models import Endpoint
 
 log = structlog.get_logger(__name__)
+# A dead worker's tokens lapse after this, or with its leases where those are shorter.
 LEASE_SECONDS = 15.0
 # Waiting that is not for a known time: one look in 50 to 150 ms.
 POLL_SECONDS = 0.1
@@ -83,6 +85,7 @@ class Limiter:
         rpm, tpm = endpoint.requests_per_minute, endpoint.tokens_per_minute
         self._request_cost = 60.0 / rpm if rpm else 0.0
         self._token_cost = 60.0 / tpm if tpm else 0.0
+        self._lease = min(LEASE_SECONDS, leases.lease_seconds())
         self._held: set[str] = set()
         self._closed_until = 0.0
 
@@ -100,7 +103,7 @@ class Limiter:
                     *self._keys,
                     token,
                     self._limit,
-                    LEASE_SECONDS,
+                    self._lease,
                     self._request_cost,
                     BURST_SECONDS,
                 )
@@ -125,7 +128,7 @@ class Limiter:
         if not self._held:
             return
         with suppress(RedisError, OSError):
-            await self._redis.eval(RENEW, 1, self._keys[0], LEASE_SECONDS, *self._held)
+            await self._redis.eval(RENEW, 1, self._keys[0], self._lease, *self._held)
 
     async def spent(self, tokens: int) -> None:
         """Charge the tokens that an answer used."""
