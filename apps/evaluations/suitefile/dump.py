@@ -30,7 +30,7 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style: str | None = None
     if _RISKY.match(text):
         style = '"'
-    elif "\n" in text:
+    elif not text.isprintable():  # line breaks of all kinds (U+0085, U+2028), controls
         style = "|" if _fits_block(text) else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

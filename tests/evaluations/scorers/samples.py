@@ -63,6 +63,7 @@ HOSTILE: dict[str, str] = {
     "twenty megabytes of digits": "1" * MEGA,
     "twenty megabytes of grouped digits": "1,000," * (MEGA // 6),
     "twenty megabytes of full stops": "." * MEGA + "x",
+    "full stops before a letter": "." * 199_999 + "x",
     "twenty megabytes of white space": " " * MEGA + "x",
     "many numbers": "1 " * 100_000,
     "many percent signs": "%" * 200_000,

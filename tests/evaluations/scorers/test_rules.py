@@ -193,6 +193,17 @@ def test_repeated_items_are_found_without_comparing_all_pairs():
     assert value("json_schema", "[1, true, [1], [true]]", schema=schema) == 1
 
 
+def test_a_dialect_at_the_top_does_not_bring_the_backtracking_engine_back():
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "items": {"$ref": "#"},  # by which jsonschema would look at '$schema' again
+        "pattern": "^(a|aa)+$",
+    }
+    started = time.process_time()
+    assert value("json_schema", '["' + "a" * 40 + 'b"]', schema=schema) == 0
+    assert time.process_time() - started < 1
+
+
 def test_a_dialect_inside_does_not_bring_the_backtracking_engine_back():
     with pytest.raises(ScorerError, match="schema"):
         build_scorer("json_schema", {"schema": {"items": {"$schema": "https://x", "type": "null"}}})

@@ -106,6 +106,33 @@ def test_yaml_that_we_write_means_the_same_to_a_stock_yaml_reader(value):
     assert parse(yaml.safe_load(text)).content_hash == parse(value).content_hash
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\x85",
+        "\u2028",
+        "a\u2029b",
+        "\r",
+        "\t",
+        " \n",
+        "\n\n",
+        "a\n \nb\n",
+        "\ufeff",
+        "\x7f",
+        "- a\nb",
+    ],
+)
+def test_text_with_unusual_line_breaks_and_blanks_survives_yaml(text):
+    suite = parse(document(name=text, prompt={"prefix": text, **messages_only()}))
+    data = dump_suite(suite)
+    assert parse_suite_bytes(data, filename="s.yaml") == suite
+    assert parse(yaml.safe_load(data)) == suite
+
+
+def messages_only() -> dict[str, Any]:
+    return {"messages": DOCUMENT["prompt"]["messages"]}
+
+
 @quick
 @given(documents())
 def test_suites_of_one_hash_render_the_same_prompts(value):
