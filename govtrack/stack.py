@@ -100,6 +100,7 @@ def load_django() -> None:
     import django
 
     django.setup()
+    import govtrack.celery  # noqa: F401  (else tasks would be sent to the default broker)
 
 
 def migrate(env: dict[str, str]) -> None:

@@ -20,9 +20,11 @@ STYLE_METRICS = {
     "style.sentences": "Sentences",
     "style.mean_word_length": "Word length",
     "style.uppercase_share": "Upper case",
-    "style.markdown": "Markdown",
+    "style.markdown_marks": "Markdown",
+    "style.list_items": "List items",
     "style.exclamations": "Exclamation marks",
     "style.hedging": "Hedging",
+    "style.pleasantry": "Pleasantries",
     "style.refusal": "Refusals",
 }
 

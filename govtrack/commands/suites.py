@@ -59,9 +59,10 @@ def export(slug: str, data_dir: DataDir = stack.DEFAULT_DATA_DIR) -> None:
     """Write the newest revision of a suite to standard output as YAML."""
     with product(data_dir):
         from apps.evaluations.models import SuiteRevision
-        from apps.evaluations.services import export_suite
+        from apps.evaluations.stored import suite_of
+        from apps.evaluations.suitefile import dump_suite
 
         revision = SuiteRevision.objects.filter(suite__slug=slug).order_by("-number").first()
         if revision is None:
             fail(f"slug: there is no suite called {slug}.")
-        sys.stdout.buffer.write(export_suite(revision))
+        sys.stdout.buffer.write(dump_suite(suite_of(revision)))
