@@ -9,7 +9,7 @@ from django.test import override_settings
 
 from apps.evaluations import leases, selectors, services
 from apps.evaluations.models import Run, RunState, Score
-from apps.evaluations.runner import loop
+from apps.evaluations.runner import loop, writer
 from tests.evaluations.helpers import endings, sample, samples, start, work
 from tests.fixtures.evaluations import make_owner
 from tests.fixtures.provider import Provider
@@ -398,3 +398,36 @@ def test_names_longer_than_their_columns_are_cut(provider: Provider) -> None:
     answer = sample(run)
     assert (len(answer.returned_model), len(answer.system_fingerprint)) == (300, 200)
     assert (answer.status, answer.text) == ("answered", "")
+
+
+# Defects of our own
+
+
+def test_a_part_that_cannot_be_worked_on_stops_its_run_at_last(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start(provider, cases=2)
+    monkeypatch.setattr("apps.evaluations.runner.requests.build", lambda *_: 1 / 0)
+
+    for _ in range(loop.MAX_DEFECTS):
+        run.shards.update(not_before=run.created_at)
+        work(run)
+
+    assert_stopped(run, "could not be worked on (ZeroDivisionError)", "logs")
+
+
+def test_a_result_that_cannot_be_stored_does_not_take_the_others_with_it(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.set(answers={"c1": "poison"}, latency=0.05)
+    profile = writer.style_profile
+
+    def poisoned(text: str) -> dict[str, float]:
+        return {"words": 1 / 0} if text == "poison" else profile(text)
+
+    monkeypatch.setattr(writer, "style_profile", poisoned)
+    run = work(start(provider, cases=4))
+
+    assert run.state == RunState.RUNNING
+    assert samples(run).count() == 3
+    assert run.shards.get().attempts == 1

@@ -53,8 +53,9 @@ return '0'
 # Prolongs a token only where it is still held.
 RENEW = """
 local t = redis.call('TIME')
+local till = t[1] + t[2] / 1000000 + ARGV[1]
 for i = 2, #ARGV do
-  redis.call('ZADD', KEYS[1], 'XX', t[1] + ARGV[1], ARGV[i])
+  redis.call('ZADD', KEYS[1], 'XX', till, ARGV[i])
 end
 return 1
 """

@@ -37,6 +37,8 @@ T = TypeVar("T")
 MAX_ATTEMPTS = 5
 # How often a shard may be handed back because the endpoint asked to wait beyond the session.
 MAX_WAITS = 5
+# How often in a row a shard may fail by a defect of ours before its run is stopped.
+MAX_DEFECTS = 5
 BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 8.0
 CLAIM_AT_ONCE = 4
@@ -150,15 +152,27 @@ class Session:
             line = self._line(loaded.endpoint, loaded.secret)
             line.pending += len(job.slots)
             job.loaded.set()
-            await asyncio.gather(*(self._slot(job, line, slot) for slot in job.slots))
+            slots = (self._slot(job, line, slot) for slot in job.slots)
+            # All of them end before the lease is given up: what was answered is stored.
+            for ended in await asyncio.gather(*slots, return_exceptions=True):
+                if ended is not None:
+                    raise ended
             job.settling = True
             await self._settle(job)
         except Misconfigured as problem:
             await self.control(finishing.fail, lease.run_id, reason=problem.message)
-        except Exception:
-            # A defect of ours: the shard goes back and is slowed down; others go on.
+        except Exception as error:
+            # A defect of ours: the shard goes back and is slowed down, at last its run is stopped.
             log.exception("shard_failed", shard_id=str(lease.shard_id), run_id=str(lease.run_id))
-            await self.control(leases.hand_back, lease, delay=leases.backoff(lease.attempts))
+            if lease.attempts + 1 < MAX_DEFECTS:
+                await self.control(leases.hand_back, lease, delay=leases.backoff(lease.attempts))
+            else:
+                await self.control(
+                    finishing.fail,
+                    lease.run_id,
+                    reason=f"A part of this run could not be worked on ({type(error).__name__}). "
+                    "The workers' logs hold the details: please report them, then Retry failed.",
+                )
         finally:
             job.loaded.set()
             self.jobs.pop(lease.shard_id, None)
@@ -285,24 +299,29 @@ class Session:
     # Helpers that run beside
 
     async def _write_results(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             batch = [await self.results.get()]
             while not self.results.empty() and len(batch) < 50:
                 batch.append(self.results.get_nowait())
             try:
-                stored = await loop.run_in_executor(
-                    self._writer, writer.write, [result for result, _ in batch]
-                )
-            except Exception as error:
-                # Not stored: the shards go back, and what was asked is asked again.
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-                continue
-            for (_, future), ok in zip(batch, stored, strict=True):
-                if not future.done():
-                    future.set_result(ok)
+                await self._write(batch)
+            except Exception:
+                # One result that cannot be stored must not take the others with it.
+                for entry in batch:
+                    try:
+                        await self._write([entry])
+                    except Exception as error:
+                        if not entry[1].done():
+                            entry[1].set_exception(error)
+
+    async def _write(self, batch: list[tuple[writer.Result, asyncio.Future[bool]]]) -> None:
+        loop = asyncio.get_running_loop()
+        stored = await loop.run_in_executor(
+            self._writer, writer.write, [result for result, _ in batch]
+        )
+        for (_, future), ok in zip(batch, stored, strict=True):
+            if not future.done():
+                future.set_result(ok)
 
     async def _keep_leases(self) -> None:
         """Prolong leases, and hear within a second or two that a run was paused or cancelled."""

@@ -37,7 +37,8 @@ def build(version: ModelVersion, api_style: str, suite: Suite, case: Case) -> Re
         messages = [{"role": "system", "content": version.system_prompt}, *messages]
     parameters = dict(version.parameters)
     # What the endpoint knows and the common API does not, e.g. {"cache_prompt": false}.
-    extra = parameters.pop("extra_body", {})
+    extra = parameters.pop("extra_body", None)
+    extra = extra if isinstance(extra, dict) else {}
     if suite.stop and api_style != Endpoint.ApiStyle.RESPONSES:
         parameters.setdefault("stop", list(suite.stop))
     if suite.max_tokens is not None and not LENGTH_KEYS & set(parameters):
