@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -189,6 +192,32 @@ def test_a_paused_run_makes_no_call_until_it_is_resumed(provider: Provider) -> N
     work(run)
 
     assert (run.state, provider.stats()["total"]) == (RunState.COMPLETE, 2)
+
+
+@pytest.mark.parametrize(
+    ("steer", "state"),
+    [(services.pause_run, RunState.PAUSED), (services.cancel_run, RunState.CANCELLED)],
+)
+def test_a_run_that_is_stopped_in_the_middle_makes_no_call_after_two_seconds(
+    provider: Provider, steer: Callable[..., Run], state: RunState
+) -> None:
+    provider.set(latency=0.1)
+    run = start(provider, cases=200, endpoint_max_concurrency=2)
+    worker = Thread(target=lambda: work(Run.objects.get(pk=run.pk)))
+    worker.start()
+    while provider.state.total < 4:
+        time.sleep(0.02)
+
+    steer(actor=make_owner(), run=run, reason="Enough.")
+    worker.join(4)
+
+    assert not worker.is_alive()
+    run.refresh_from_db()
+    assert run.state == state
+    # What was under way at a pause is paid for, and kept.
+    if state == RunState.PAUSED:
+        assert samples(run).count() == provider.stats()["total"]
+    assert samples(run).count() < 60
 
 
 def test_a_cancelled_run_cannot_be_resumed_and_says_so(provider: Provider) -> None:

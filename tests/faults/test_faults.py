@@ -21,7 +21,7 @@ from tests.faults.stack import LEASE_SECONDS, Stack, until
 from tests.fixtures.evaluations import make_revision, make_version
 from tests.fixtures.provider import Control
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(150)]
 CASES, REPLICATES, CONCURRENCY = 30, 2, 4
 SLOTS = CASES * REPLICATES
 
@@ -40,10 +40,10 @@ def stored(run: Run) -> int:
 
 
 def reach(run: Run, count: int, stack: Stack) -> None:
-    until(lambda: stored(run) >= count, seconds=20, what=f"{count} answers", logs=stack.logs)
+    until(lambda: stored(run) >= count, seconds=30, what=f"{count} answers", logs=stack.logs)
 
 
-def complete(run: Run, stack: Stack, *, seconds: float = 25) -> None:
+def complete(run: Run, stack: Stack, *, seconds: float = 40) -> None:
     def done() -> bool:
         run.refresh_from_db()
         return run.state not in (RunState.QUEUED, RunState.RUNNING)
@@ -135,7 +135,7 @@ def test_a_worker_that_slept_through_its_lease_writes_nothing(
     kept = stored(run)
     time.sleep(LEASE_SECONDS)
     successor = stack.worker()
-    until(lambda: stored(run) >= kept + 6, seconds=20, what="the successor works", logs=stack.logs)
+    until(lambda: stored(run) >= kept + 6, seconds=30, what="the successor works", logs=stack.logs)
     stack.signal(sleeper, signal.SIGCONT)
 
     complete(run, stack)
