@@ -149,6 +149,20 @@ ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_RATE_LIMITS = {"login_failed": "10/m/ip,5/5m/key"}
+# The server ends idle sessions; a box to tick would promise something else.
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+ACCOUNT_FORMS = {
+    "login": "apps.access.forms.SignInForm",
+    "change_password": "apps.access.forms.ChangePasswordForm",
+    "reauthenticate": "apps.access.forms.ReauthenticateForm",
+}
+MFA_ADAPTER = "apps.access.adapter.MFAAdapter"
+MFA_FORMS = {
+    "authenticate": "apps.access.forms.CodeForm",
+    "reauthenticate": "apps.access.forms.ReauthenticateCodeForm",
+    "activate_totp": "apps.access.forms.ActivateTOTPForm",
+}
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "GovTrack"
 SESSION_COOKIE_AGE = 14 * 24 * 3600
@@ -165,6 +179,10 @@ SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_PROXY_SSL_HEADER = (
     ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("GOVTRACK_BEHIND_PROXY", False) else None
+)
+# Whose X-Forwarded-For entry is the client's, for rate limits and the list of sessions.
+ALLAUTH_TRUSTED_PROXY_COUNT = env.int(
+    "GOVTRACK_TRUSTED_PROXIES", 1 if SECURE_PROXY_SSL_HEADER else 0
 )
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
@@ -279,6 +297,7 @@ CELERY_BEAT_SCHEDULE = {
         ("pipeline", "govtrack.pipeline.drain", TICK_SECONDS),
         ("sequencer", "apps.audit.tasks.sequence", TICK_SECONDS),
         ("expiry", "apps.registry.tasks.expire_approvals", 60.0),
+        ("sessions", "apps.access.tasks.end_overdue", 60.0),
     )
 }
 
@@ -288,8 +307,14 @@ GOVTRACK = {
     # Lifetime false-alarm probability of one baseline's combined watch.
     "ALPHA": env.float("GOVTRACK_ALPHA", 0.01),
     "ALLOW_PRIVATE_ADDRESSES": env.bool("GOVTRACK_ALLOW_PRIVATE_ADDRESSES", True),
+    # An endpoint that refuses connections fails a run after so long.
+    "ENDPOINT_PATIENCE_SECONDS": env.int("GOVTRACK_ENDPOINT_PATIENCE_SECONDS", 180),
     "MAX_ANSWER_BYTES": env.int("GOVTRACK_MAX_ANSWER_BYTES", 4 * 1024 * 1024),
     # Demo only: wait so long between looks at one run's shards (a slower, watchable run).
+    "SESSION_IDLE_MINUTES": env.int("GOVTRACK_SESSION_IDLE_MINUTES", 8 * 60),
+    "SESSION_DAYS": env.int("GOVTRACK_SESSION_DAYS", 14),
+    # A session that proved itself longer ago must do so again before it decides.
+    "DECISION_MAX_AGE_MINUTES": env.int("GOVTRACK_DECISION_MAX_AGE_MINUTES", 12 * 60),
     "METRICS_TOKEN": secret("GOVTRACK_METRICS_TOKEN", ""),
 }
 SILENCED_SYSTEM_CHECKS: list[str] = []

@@ -11,7 +11,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("metrics", health.metrics, name="metrics"),
     path("api/v1/", include("govtrack.api_urls")),
     re_path(r"^api(/|$)", unknown_route),
-    path("account/", include("allauth.urls")),
+    path("account/", include("apps.access.account_urls")),
     path("", include("apps.access.urls")),
     path("", include("apps.web.urls")),
 ]

@@ -23,7 +23,6 @@ from apps.accounts.api import UserResource as PlainUserResource
 from apps.accounts.permissions import can
 from apps.accounts.serializers import UserRow
 from apps.core.api import Detailed, FilterSet, Listed, Resource, acts, by_id, creates, example
-from apps.core.errors import NotAllowed
 from apps.core.serializers import OptionalReason, Reason
 
 
@@ -151,23 +150,9 @@ class TokenResource(Listed, Detailed, OwnedResource):
     def create(self, request: Any) -> Response:
         wanted = self.body(NewToken)
         user = wanted.pop("user", request.user)
-        caller = auth.of_request(request)
-        if user != request.user and not user.is_service:
-            raise NotAllowed(
-                "Nobody makes a token that acts as another person.",
-                field="user",
-                remedy="Name a service account, or ask the person to make it.",
-            )
-        if caller.token and not set(wanted["scopes"]) <= set(caller.token.scopes):
-            raise NotAllowed(
-                "A token cannot make one that may do more than itself.",
-                field="scopes",
-                remedy=f"Ask for some of: {', '.join(caller.token.scopes)}.",
-            )
-        if "decide" in wanted["scopes"]:
-            # A new token counts as a fresh sign-in: it must not be had for an old one.
-            services.require_fresh(caller)
-        token, secret = services.create_token(actor=request.user, user=user, **wanted)
+        token, secret = services.create_token(
+            actor=request.user, user=user, auth=auth.of_request(request), **wanted
+        )
         return self.shown(token, status=201, extra={"secret": secret})
 
     @acts(request=OptionalReason, response=TokenRow, summary="Revoke: refused from now on")

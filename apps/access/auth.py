@@ -22,8 +22,7 @@ def of_request(request: Any) -> AuthContext:
     """The context of a Django or DRF request of a signed-in person."""
     token = getattr(request, "auth", None)
     plain = getattr(request, "_request", request)
-    return AuthContext(
-        user=request.user,
-        session=getattr(plain, "user_session", None),
-        token=token if isinstance(token, ApiToken) else None,
-    )
+    if isinstance(token, ApiToken):
+        # A browser's cookie may have come along: the token is what let the request in.
+        return AuthContext(user=request.user, token=token)
+    return AuthContext(user=request.user, session=getattr(plain, "user_session", None))

@@ -7,10 +7,12 @@ import hashlib
 import secrets
 from collections.abc import Iterable
 
+from allauth.core.exceptions import ReauthenticationRequired as AllauthReauthenticationRequired
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
+from apps.access import sessions
 from apps.access.auth import AuthContext
 from apps.access.models import ApiToken, ReauthDemand, SetupLink, UserSession
 from apps.accounts import selectors as people
@@ -29,8 +31,15 @@ SCOPES = {
     "decide": "propose and confirm decisions",
     "admin": "manage people, sessions and tokens",
 }
+# What a person alone may hand to a machine: a page or a token of theirs must be fresh for these.
+GRAVE_SCOPES = frozenset({"decide", "admin"})
 LONGEST_TOKEN = dt.timedelta(days=366)
 SETUP_LINK_LIFE = dt.timedelta(hours=1)
+
+
+class FreshSignInRequired(ReauthenticationRequired, AllauthReauthenticationRequired):
+    """On a page allauth answers it: it keeps the form that was sent, asks for the password (or a
+    code) and then sends the form again. In the API it is a 403 problem."""
 
 
 def secret_hash(secret: str) -> str:
@@ -45,10 +54,28 @@ def _require_own_or_manager(actor: Actor, user: User) -> None:
 
 @transaction.atomic
 def create_token(
-    *, actor: Actor, user: User, name: str, scopes: Iterable[str], expires_at: dt.datetime
+    *,
+    actor: Actor,
+    user: User,
+    name: str,
+    scopes: Iterable[str],
+    expires_at: dt.datetime,
+    auth: AuthContext | None = None,
 ) -> tuple[ApiToken, str]:
-    """A token and its secret, which is told this once. Raises InvalidInput, NotAllowed."""
+    """A token and its secret, which is told this once.
+
+    For oneself, or by an administrator for a service account. `auth` is how the actor came in (None
+    for somebody at the machine itself): a token counts as a fresh sign-in from its birth, so an old
+    sign-in gets none that may decide, and a token none that may do more than itself.
+    Raises InvalidInput, NotAllowed, ReauthenticationRequired.
+    """
     _require_own_or_manager(actor, user)
+    if isinstance(actor, User) and actor.pk != user.pk and not user.is_service:
+        raise NotAllowed(
+            "Nobody makes a token that acts as another person.",
+            field="user",
+            remedy="Name a service account, or ask the person to make it.",
+        )
     if not user.is_active:
         raise InvalidInput("The account is shut.", field="user", remedy="Choose another user.")
     name = name.strip()
@@ -64,6 +91,14 @@ def create_token(
             field="scopes",
             remedy=f"Choose from {', '.join(SCOPES)}.",
         )
+    if auth is not None and auth.token is not None and not set(wanted) <= set(auth.token.scopes):
+        raise NotAllowed(
+            "A token cannot make one that may do more than itself.",
+            field="scopes",
+            remedy=f"Ask for some of: {', '.join(auth.token.scopes)}.",
+        )
+    if auth is not None and GRAVE_SCOPES & set(wanted):
+        require_recent(auth)
     now = clock.now()
     if not now < expires_at <= now + LONGEST_TOKEN:
         raise InvalidInput(
@@ -97,8 +132,9 @@ def create_token(
 def revoke_token(*, actor: Actor, token: ApiToken, reason: str = "") -> None:
     """Refused from the next request on. Idempotent."""
     _require_own_or_manager(actor, token.user)
+    reason = _line(reason)
     changed = ApiToken.objects.filter(pk=token.pk, revoked_at__isnull=True).update(
-        revoked_at=clock.now(), revoke_reason=reason[:200]
+        revoked_at=clock.now(), revoke_reason=reason
     )
     if changed:
         record(
@@ -134,17 +170,20 @@ def end_all_sessions(*, actor: Actor, user: User, reason: str) -> int:
 
 @transaction.atomic
 def _end(actor: Actor, rows: QuerySet[UserSession], user: User, reason: str) -> int:
-    live = list(rows.filter(ended_at__isnull=True).select_for_update())
+    reason = _line(reason)
+    # What is over by age already is written down as that.
+    sessions.end_overdue(rows)
+    live = list(rows.filter(ended_at__isnull=True).order_by("pk").select_for_update(of=("self",)))
     ended = UserSession.objects.filter(pk__in=[r.pk for r in live]).update(
-        ended_at=clock.now(), end_reason=reason[:200]
+        ended_at=clock.now(), end_reason=reason
     )
     for row in live:
         record(
             "access.session_ended",
             actor=actor,
             obj=row,
-            object_name=f"{user.name} on {row.device or 'unknown device'}",
-            summary=f"{actor.name} ended a session of {user.name} on {row.device or '?'}.",
+            object_name=sessions.printed(row),
+            summary=f"{actor.name} ended the session of {sessions.printed(row)}.",
             changes={"reason": reason},
         )
     return ended
@@ -197,33 +236,80 @@ def lift_reauth(*, actor: Actor, demand: ReauthDemand, reason: str) -> None:
 
 
 def require_fresh(auth: AuthContext) -> None:
-    """Raise ReauthenticationRequired when the session or token is too old to decide."""
-    if auth.token is not None:
-        if "decide" not in auth.token.scopes:
-            raise NotAllowed(
-                "This token may not decide.", remedy="Use one with the scope `decide`, or a page."
-            )
-        proven = auth.token.created_at
-    elif auth.session is not None:
-        proven = auth.session.authenticated_at
-        oldest = dt.timedelta(minutes=int(settings.GOVTRACK.get("DECISION_MAX_AGE_MINUTES", 720)))
+    """Was it proven recently enough who decides? Asked before anything that moves a gate.
+
+    A session: confirmed after every standing demand, and within DECISION_MAX_AGE_MINUTES. A token:
+    the scope `decide`, made after every standing demand.
+    Raises ReauthenticationRequired (naming the demand's reason) and NotAllowed (scope).
+    """
+    if auth.token is not None and "decide" not in auth.token.scopes:
+        raise NotAllowed(
+            "This token may not decide.", remedy="Use one with the scope `decide`, or a page."
+        )
+    require_recent(auth)
+
+
+def require_recent(auth: AuthContext) -> None:
+    """`require_fresh` without the question whether a token may decide."""
+    proven = _proven_at(auth)
+    if auth.token is None:
+        oldest = dt.timedelta(minutes=settings.GOVTRACK.get("DECISION_MAX_AGE_MINUTES", 720))
         if clock.now() - proven > oldest:
-            raise ReauthenticationRequired(
-                "You signed in too long ago to decide.",
+            raise FreshSignInRequired(
+                "You signed in too long ago for this.",
                 remedy="Confirm that it is you, then go on.",
             )
-    else:
-        raise ReauthenticationRequired(
-            "A decision needs a signed-in session or a token.", remedy="Sign in, then go on."
-        )
     demand = (
         ReauthDemand.objects.filter(user=auth.user, lifted_at__isnull=True, since__gt=proven)
         .order_by("-since")
         .first()
     )
     if demand is not None:
-        fresh = "Make a new token" if auth.token else "Confirm that it is you"
-        raise ReauthenticationRequired(demand.reason, remedy=f"{fresh}, then go on.")
+        fresh = "Make a new token on a page" if auth.token else "Confirm that it is you"
+        raise FreshSignInRequired(demand.reason, remedy=f"{fresh}, then go on.")
+
+
+def _proven_at(auth: AuthContext) -> dt.datetime:
+    """As the database has it now: the request may have read its session before the person
+    confirmed, or before somebody ended it. Raises ReauthenticationRequired for none that lives."""
+    found: dt.datetime | None = None
+    if auth.token is not None:
+        tokens = ApiToken.objects.filter(pk=auth.token.pk, user=auth.user, revoked_at__isnull=True)
+        found = tokens.values_list("created_at", flat=True).first()
+    elif auth.session is not None:
+        rows = UserSession.objects.filter(Q(pk=auth.session.pk, user=auth.user), sessions.live())
+        found = rows.values_list("authenticated_at", flat=True).first()
+    if found is None:
+        raise FreshSignInRequired(
+            "This needs a live session or token.", remedy="Sign in, then go on."
+        )
+    return found
+
+
+@transaction.atomic
+def note_password_change(*, user: User, session: UserSession | None) -> int:
+    """A new password ends every other session. Returns how many."""
+    record(
+        "access.password_changed",
+        actor=user,
+        obj=user,
+        object_name=user.name,
+        summary=f"{user.name} changed the password.",
+    )
+    auth = AuthContext(user=user, session=session)
+    return end_other_sessions(auth=auth, reason="The password was changed.")
+
+
+@transaction.atomic
+def note_second_factor(*, user: User, verb: str, kind: str) -> None:
+    record(
+        "access.second_factor_changed",
+        actor=user,
+        obj=user,
+        object_name=user.name,
+        summary=f"{user.name} {verb} a second factor: {kind}.",
+        changes={"verb": verb, "kind": kind},
+    )
 
 
 @transaction.atomic
@@ -231,8 +317,16 @@ def create_setup_link() -> str:
     """The secret of a link by which the first administrator is made; older links are void."""
     SetupLink.objects.filter(used_at__isnull=True).update(used_at=clock.now())
     secret = secrets.token_urlsafe(32)
-    SetupLink.objects.create(
+    link = SetupLink.objects.create(
         secret_hash=secret_hash(secret), expires_at=clock.now() + SETUP_LINK_LIFE
+    )
+    record(
+        "access.setup_link_created",
+        actor=SYSTEM,
+        obj=link,
+        object_name="set-up link",
+        summary="A one-time link to create the first administrator was made.",
+        changes={"expires_at": link.expires_at},
     )
     return secret
 
@@ -256,9 +350,14 @@ def use_setup_link(*, secret: str, email: str, display_name: str, password: str)
     link = open_setup_link(secret)
     taken = SetupLink.objects.filter(pk=link.pk, used_at__isnull=True).update(used_at=clock.now())
     if not taken:
-        raise NotFound("This set-up link was used a moment ago.")
+        raise NotFound("This set-up link was used a moment ago.", remedy="Sign in instead.")
     return accounts.create_first_admin(email=email, display_name=display_name, password=password)
 
 
 def may_manage(actor: User) -> bool:
     return can(actor, "access.manage_others")
+
+
+def _line(reason: str) -> str:
+    """A reason as one printable line that fits its column."""
+    return " ".join("".join(c if c.isprintable() else " " for c in reason).split())[:200]

@@ -113,7 +113,9 @@ def require(user: Any, action: str, obj: models.Model | None = None) -> None:
     )
 
 
-def visible(user: Any, queryset: models.QuerySet[M], *, team_path: str = "team") -> models.QuerySet[M]:
+def visible(
+    user: Any, queryset: models.QuerySet[M], *, team_path: str = "team"
+) -> models.QuerySet[M]:
     """Only the rows that the user may see. `team_path` leads from the row to its team."""
     assignments = _assignments(user)
     if not assignments:
@@ -125,7 +127,9 @@ def visible(user: Any, queryset: models.QuerySet[M], *, team_path: str = "team")
 
 def approvers(model_team_id: Any = None) -> models.QuerySet[User]:
     """People who may approve or confirm decisions on objects of a team."""
-    deciders = ACTIONS["ticket.confirm"] | ACTIONS["approval.approve"] | ACTIONS["approval.validate"]
+    deciders = (
+        ACTIONS["ticket.confirm"] | ACTIONS["approval.approve"] | ACTIONS["approval.validate"]
+    )
     return User.objects.filter(
         models.Q(role_assignments__team__isnull=True)
         | models.Q(role_assignments__team_id=model_team_id),

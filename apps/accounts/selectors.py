@@ -28,8 +28,6 @@ def people() -> QuerySet[User]:
 def role_label(user: User) -> str:
     """ "Model owner, validator (Claims)": every role, with its team where it has one."""
     held = RoleAssignment.objects.filter(user=user).select_related("team").order_by("role")
-    labels = [
-        Role(a.role).label.lower() + (f" ({a.team.name})" if a.team else "") for a in held
-    ]
+    labels = [Role(a.role).label.lower() + (f" ({a.team.name})" if a.team else "") for a in held]
     text = ", ".join(labels)
     return text[:1].upper() + text[1:]

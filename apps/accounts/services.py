@@ -75,9 +75,7 @@ def create_first_admin(*, email: str, display_name: str, password: str) -> User:
         )
 
 
-def grant_role(
-    *, actor: Actor, user: User, role: str, team: Team | None = None
-) -> RoleAssignment:
+def grant_role(*, actor: Actor, user: User, role: str, team: Team | None = None) -> RoleAssignment:
     """Idempotent: a role that is held already is returned as it is.
 
     Raises NotAllowed and InvalidInput (role).
@@ -146,9 +144,7 @@ def create_team(*, actor: Actor, name: str) -> Team:
     try:
         with transaction.atomic():
             team = Team.objects.create(name=clean)
-            record(
-                "accounts.team_created", actor=actor, obj=team, summary=f"Team {clean} created."
-            )
+            record("accounts.team_created", actor=actor, obj=team, summary=f"Team {clean} created.")
             return team
     except IntegrityError:
         raise Conflict(

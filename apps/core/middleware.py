@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import structlog
+from django.contrib import messages
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
+from django.utils.http import urlencode
 
-from apps.core.errors import GovTrackError
+from apps.core.errors import GovTrackError, ReauthenticationRequired
 
 Respond = Callable[[HttpRequest], HttpResponse]
 SAFE_ID = re.compile(r"^[A-Za-z0-9._-]{8,64}$")
@@ -31,7 +36,10 @@ class RequestIdMiddleware:
 
 
 class ErrorPageMiddleware:
-    """A GovTrackError that no view turned into an inline message becomes a clear page."""
+    """A GovTrackError that no view turned into an inline message becomes a clear page.
+
+    One that asks for a fresh sign-in goes on to the account pages, with the reason on top.
+    """
 
     def __init__(self, get_response: Respond) -> None:
         self.get_response = get_response
@@ -40,6 +48,20 @@ class ErrorPageMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if isinstance(error, ReauthenticationRequired):
+            return self._to_reauthenticate(request, error)
         if not isinstance(error, GovTrackError):
             return None
         return render(request, "problem.html", {"error": error}, status=error.status)
+
+    def _to_reauthenticate(
+        self, request: HttpRequest, error: ReauthenticationRequired
+    ) -> HttpResponse | None:
+        messages.warning(request, error.message)
+        if not request.headers.get("HX-Request"):
+            # The account middleware, which comes next, keeps what was sent and redirects.
+            return None
+        page = request.headers.get("HX-Current-URL", "")
+        back = urlsplit(page)._replace(scheme="", netloc="").geturl() or "/"
+        target = f"{reverse('account_reauthenticate')}?{urlencode({REDIRECT_FIELD_NAME: back})}"
+        return HttpResponse(headers={"HX-Redirect": target})
