@@ -8,8 +8,10 @@ sentence. "Cannot decide" (the database does not answer) is the only case in whi
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+from uuid import UUID
 
 import structlog
 from django.db import Error as DatabaseError
@@ -113,3 +115,32 @@ def _undecided(use_case: UseCase) -> tuple[Answer, str]:
     if use_case.gate_fails_open:
         return "allow", f"{what} {use_case} is set to fail open, so this is allowed."
     return "deny", f"{what} {use_case} is set to fail closed, so this is denied."
+
+
+def check_many(versions: Iterable[ModelVersion]) -> dict[UUID, list[GateAnswer]]:
+    """For each version, `check` for every use case that it was ever asked for; two queries in all.
+
+    For lists; a call to a model asks `check`. Raises what the database raises.
+    """
+    now = clock.now()
+    by_id = {version.pk: version for version in versions}
+    rows = (
+        Approval.objects.filter(model_version_id__in=by_id)
+        .select_related("use_case")
+        .order_by("use_case__risk_tier", "use_case__name", "-number")
+    )
+    pairs: dict[tuple[UUID, UUID], list[Approval]] = {}
+    for row in rows:
+        pairs.setdefault((row.model_version_id, row.use_case_id), []).append(row)
+    answers: dict[UUID, list[GateAnswer]] = {pk: [] for pk in by_id}
+    for (version_id, _), found in pairs.items():
+        live = next((r for r in found if r.state in LIVE and not _over(r, now)), None)
+        approval, version = live or found[0], by_id[version_id]
+        answer, reason = _judge(approval, approval.use_case, version, now)
+        conditions = approval.conditions if answer == "conditional" else ""
+        answers[version_id].append(
+            GateAnswer(
+                answer, reason, approval.use_case, version, approval, now, conditions=conditions
+            )
+        )
+    return answers
