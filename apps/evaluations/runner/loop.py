@@ -193,7 +193,7 @@ class Session:
         if isinstance(job.problem, Misconfigured):
             await self.control(finishing.fail, lease.run_id, reason=job.problem.message)
         elif isinstance(job.problem, Unreachable):
-            patience = settings.GOVTRACK.get("ENDPOINT_PATIENCE_SECONDS", 180)
+            patience = settings.GOVTRACK["ENDPOINT_PATIENCE_SECONDS"]
             if leases.patience_spent(lease.attempts + 1) >= patience:
                 await self.control(
                     finishing.fail,
