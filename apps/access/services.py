@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from apps.access import sessions
+from apps.access import selectors, sessions
 from apps.access.auth import AuthContext
 from apps.access.models import ApiToken, ReauthDemand, SetupLink, UserSession
 from apps.accounts import selectors as people
@@ -192,8 +192,9 @@ def _end(actor: Actor, rows: QuerySet[UserSession], user: User, reason: str) -> 
 @transaction.atomic
 def lock_out(*, actor: Actor, user: User, reason: str) -> None:
     """Shut an account, end its sessions and revoke its tokens, in one act."""
-    accounts.deactivate_user(actor=actor, user=user, reason=reason)
+    # The sessions first: of a shut account they would count as over by themselves.
     end_all_sessions(actor=actor, user=user, reason=reason)
+    accounts.deactivate_user(actor=actor, user=user, reason=reason)
     for token in ApiToken.objects.filter(user=user, revoked_at__isnull=True):
         revoke_token(actor=actor, token=token, reason=reason)
 
@@ -259,11 +260,7 @@ def require_recent(auth: AuthContext) -> None:
                 "You signed in too long ago for this.",
                 remedy="Confirm that it is you, then go on.",
             )
-    demand = (
-        ReauthDemand.objects.filter(user=auth.user, lifted_at__isnull=True, since__gt=proven)
-        .order_by("-since")
-        .first()
-    )
+    demand = selectors.standing_demand(auth.user, proven)
     if demand is not None:
         fresh = "Make a new token on a page" if auth.token else "Confirm that it is you"
         raise FreshSignInRequired(demand.reason, remedy=f"{fresh}, then go on.")

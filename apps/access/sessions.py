@@ -146,11 +146,16 @@ def key_hash(session_key: str) -> str:
 
 def device_of(user_agent: str) -> str:
     """ "Firefox 128 on Linux"; "Unknown browser" where it does not say."""
-    found = parse(user_agent) if user_agent else None
+    said = printable(user_agent)
+    found = parse(said) if said else None
     browser = found.user_agent if found else None
     system = found.os if found else None
     name = f"{browser.family} {browser.major or ''}".strip() if browser else "Unknown browser"
     return (f"{name} on {system.family}" if system else name)[:120]
+
+
+def printable(user_agent: str) -> str:
+    return "".join(c for c in user_agent if c.isprintable())[:400]
 
 
 def address_of(request: HttpRequest) -> str | None:
@@ -166,8 +171,7 @@ def address_of(request: HttpRequest) -> str | None:
 
 def _create(request: HttpRequest, user: User, *, proven_at: dt.datetime) -> UserSession:
     assert request.session.session_key
-    agent = request.headers.get("User-Agent", "").encode("utf-8", "replace").decode()
-    agent = agent.replace("\x00", "")[:400]
+    agent = printable(request.headers.get("User-Agent", ""))
     # Two first requests of one session at the same time find one row.
     row, _ = UserSession.objects.select_related("user").get_or_create(
         key_hash=key_hash(request.session.session_key),
@@ -192,12 +196,13 @@ def _follow_key(request: HttpRequest, row: UserSession) -> None:
 
 
 def _end(row: UserSession, reason: str) -> bool:
-    row.ended_at, row.end_reason = clock.now(), reason[:200]
-    return bool(
-        UserSession.objects.filter(pk=row.pk, ended_at__isnull=True).update(
-            ended_at=row.ended_at, end_reason=row.end_reason
-        )
+    now = clock.now()
+    ended = UserSession.objects.filter(pk=row.pk, ended_at__isnull=True).update(
+        ended_at=now, end_reason=reason[:200]
     )
+    if ended:
+        row.ended_at, row.end_reason = now, reason[:200]
+    return bool(ended)
 
 
 def _note(verb: str, row: UserSession, actor: Actor, summary: str, **changes: Any) -> None:

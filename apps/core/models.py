@@ -1,4 +1,4 @@
-"""What every app stands on: UUIDv7 ids, versions for optimistic locking, outbox, idempotency keys."""
+"""What every app stands on: UUIDv7 ids, optimistic locking, outbox, idempotency keys."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from django.db import transaction
 from django.db.models import Max
 
+import apps.evaluations.selectors as evaluations
 from apps.audit.services import SYSTEM, record
 from apps.core.models import Outbox
 from apps.drift import pairs
@@ -23,7 +24,6 @@ from apps.drift.stats import (
     decide_version,
     effect_interval,
 )
-from apps.evaluations import selectors as evaluations
 from apps.evaluations.models import Run, RunState
 
 Values = Mapping[str, Mapping[str, Sequence[float]]]

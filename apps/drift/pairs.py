@@ -8,8 +8,8 @@ from typing import Any
 
 from deepdiff import DeepDiff
 
+import apps.evaluations.selectors as evaluations
 from apps.drift.models import Comparison, ExamplePair
-from apps.evaluations import selectors as evaluations
 from apps.evaluations.models import Sample
 
 PAIRS = 10

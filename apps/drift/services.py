@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
+import apps.evaluations.selectors as evaluations
 from apps.accounts.permissions import require
 from apps.audit.services import SYSTEM, Actor, System, record
 from apps.core import clock
@@ -20,7 +21,6 @@ from apps.drift.events import open_or_extend_change_event
 from apps.drift.metrics import frozen, watched
 from apps.drift.models import ApprovalBaseline, Baseline, ChangeEvent, Watch
 from apps.drift.stats import CaseWatch
-from apps.evaluations import selectors as evaluations
 from apps.evaluations.models import Run, RunState, SuiteRevision
 from apps.registry.models import Approval, ModelVersion
 

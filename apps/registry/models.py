@@ -35,9 +35,7 @@ class Endpoint(VersionedModel):
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="endpoints")
     name = models.CharField(max_length=200)
     base_url = models.CharField(max_length=500)
-    api_style = models.CharField(
-        max_length=20, choices=ApiStyle.choices, default=ApiStyle.CHAT
-    )
+    api_style = models.CharField(max_length=20, choices=ApiStyle.choices, default=ApiStyle.CHAT)
     credential_ref = models.CharField(max_length=300, blank=True)
     credential_ciphertext = models.BinaryField(null=True)
     region = models.CharField(max_length=80, blank=True)
@@ -72,9 +70,7 @@ class AIModel(BaseModel):
     description = models.TextField(blank=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["provider", "name"], name="model_name_once")
-        ]
+        constraints = [models.UniqueConstraint(fields=["provider", "name"], name="model_name_once")]
 
     def __str__(self) -> str:
         return self.name

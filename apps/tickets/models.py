@@ -91,7 +91,7 @@ class Decision(VersionedModel):
     conditions = models.TextField(blank=True)
     assumption_changes = models.JSONField(
         default=list,
-        help_text='For a re-approval: [{"code": "A1", "threshold": 0.7}, {"code": "A2", "drop": true}]',
+        help_text="For a re-approval: a list of {code, threshold} or {code, drop}.",
     )
     state = models.CharField(max_length=10, choices=State.choices, default=State.PROPOSED)
     proposed_by = models.ForeignKey(USER, on_delete=models.PROTECT, related_name="+")

@@ -1,4 +1,4 @@
-"""Pages. `inventory` is what is approved and for what; `work` is what runs, changed, and is decided."""
+"""Pages: `inventory` is what is approved and for what; `work` is what runs and changed."""
 
 from apps.web import urls_inventory, urls_work
 

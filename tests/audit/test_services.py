@@ -127,7 +127,7 @@ def test_an_entry_that_fails_takes_its_write_with_it(
         (Path("/x"), "/x"),
         (None, None),
     ],
-    ids=str,
+    ids=lambda v: type(v).__name__,
 )
 def test_every_value_can_be_written_down(team: Team, value: object, stored: object) -> None:
     event = write(team, value=value)

@@ -244,7 +244,7 @@ def _sentence(row: ModelVersion) -> str:
     return {
         Verdict.EQUIVALENT.value: f"{row} behaves as in its baseline.",
         Verdict.INCONCLUSIVE.value: f"The last rerun could not tell whether {row} changed.",
-        Verdict.CHANGED_IMMATERIAL.value: f"{row} answers differently from its baseline, but within the margins.",
+        Verdict.CHANGED_IMMATERIAL.value: f"{row} answers differently, within the margins.",
     }.get(last.verdict, f"{row} answered differently from its baseline in the last rerun.")
 
 
