@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from allauth.account.models import EmailAddress
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
+from django.core.validators import MaxLengthValidator, validate_email
 from django.db import IntegrityError, connection, transaction
 
 from apps.accounts import selectors
@@ -198,6 +198,7 @@ def _create_user(
     address = str(email or "").strip().lower()
     try:
         validate_email(address)
+        MaxLengthValidator(254)(address)
     except ValidationError:
         raise InvalidInput(
             "This is not an e-mail address.", field="email", remedy="Write it as name@example.org."
