@@ -119,7 +119,7 @@ def _check_env(name: str) -> None:
 
 def _check_file(path: Path) -> Path:
     """The real path, below the allowed directory and none of this product's own secrets."""
-    allowed = Path(os.environ.get("GOVTRACK_CREDENTIALS_DIR", "/run/secrets"))
+    allowed = Path(os.environ.get("GOVTRACK_CREDENTIALS_DIR", "/run/secrets/endpoints"))
     try:
         real, root = path.resolve(), allowed.resolve()
     except (OSError, RuntimeError, ValueError):

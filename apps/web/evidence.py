@@ -37,9 +37,11 @@ class ForestRows:
 
 
 def forest_rows(results: Iterable[MetricResult], *, with_suite: bool) -> ForestRows:
-    """Rows for the forest plot in the order given, those that moved apart from the others."""
+    """Rows for the forest plot, those that moved apart from the others; strongest evidence first
+    among what a suite measures with a margin, then among the rest."""
     rows = ForestRows()
-    for result in results:
+    # A metric with a margin was chosen by people; the watched style comes after it.
+    for result in sorted(results, key=lambda r: r.margin is None):
         alpha = result.comparison.alpha
         target = rows.moved if moved(result, alpha) else rows.still
         target.append(forest_row(result, with_suite=with_suite))

@@ -46,8 +46,11 @@ def overview(request: HttpRequest) -> HttpResponse:
     user = request.user
     versions = selectors.versions(user)
     needs = [*_tickets(user), *_waiting(user), *_failed_runs(user), *_expiring(user)]
-    page = paged(request, versions)
-    page.rows[:] = add_verdicts(version_rows(page.rows))
+    hit = {need.version for need in needs}
+    rows = version_rows(versions)
+    rows.sort(key=lambda r: (r.version.pk not in hit, not r.gates, r.tier, r.version.label))
+    page = paged(request, rows)
+    add_verdicts(page.rows)
     steps = _steps(user)
     open_step = next((s for s in steps if not s["done"]), None)
     return render(
@@ -61,6 +64,7 @@ def overview(request: HttpRequest) -> HttpResponse:
             "steps": steps if open_step and roles_of(user) else [],
             "next_step": open_step,
             "no_role": not roles_of(user),
+            "may_manage": can(user, "accounts.manage"),
             "may_register": can(user, "registry.edit_version"),
         },
     )
