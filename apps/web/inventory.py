@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -103,7 +104,9 @@ def attempt(form: BaseForm, act: Callable[[], T], fields: dict[str, str] | None 
                 "Somebody else saved this since you opened it. What you typed is still below: "
                 "open the page again in another tab, compare, and enter it there."
             )
-        form.add_error(name if name in form.fields else None, message)
+        name = re.split(r"[.\[]", name)[0]  # parameters.temperature: said at parameters
+        field = form.fields.get(name)
+        form.add_error(name if field and not field.widget.is_hidden else None, message)
         return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -151,7 +152,7 @@ def _upcoming(row: Schedule) -> list[dt.datetime]:
         count=4,
         after=row.next_due_at,
     )
-    return [row.next_due_at, *later]
+    return [row.next_due_at.astimezone(ZoneInfo(row.timezone)), *later]
 
 
 def _stored(row: Schedule) -> dict[str, Any]:
