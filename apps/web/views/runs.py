@@ -81,7 +81,9 @@ def run_list(request: HttpRequest) -> HttpResponse:
     context = {
         "nav": "runs",
         "page": page,
-        "rows": [{"run": r, "last": next(iter(r.comparisons.all()[::-1]), None)} for r in page.rows],
+        "rows": [
+            {"run": r, "last": next(iter(r.comparisons.all()[::-1]), None)} for r in page.rows
+        ],
         "q": words,
         "filtered": bool(state or purpose or version or suite or words),
         "selects": [
