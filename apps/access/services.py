@@ -336,7 +336,7 @@ def open_setup_link(secret: str) -> SetupLink:
     if link is None or people.has_administrator():
         raise NotFound(
             "This set-up link is used, expired or wrong.",
-            remedy="Start `govtrack up` again for a new one, or run `govtrack createadmin`.",
+            remedy="Start “govtrack up” again for a new one, or run “govtrack createadmin”.",
         )
     return link
 

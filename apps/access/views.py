@@ -109,7 +109,7 @@ def admin_sessions(request: HttpRequest) -> HttpResponse:
 
 
 def _at(query: str, number: int) -> str:
-    return "?" + urlencode({"q": query, "page": number})
+    return "?" + urlencode({"q": query, "page": str(number)})
 
 
 @login_required

@@ -128,8 +128,12 @@ class ModelForm(Plain):
 
 class VersionForm(Plain):
     label = forms.CharField(max_length=200, help_text="What people here call it.")
-    model = forms.ModelChoiceField(queryset=None, empty_label="Choose a model")
-    endpoint = forms.ModelChoiceField(queryset=None, empty_label="Choose an endpoint")
+    model: forms.ModelChoiceField[Any] = forms.ModelChoiceField(
+        queryset=None, empty_label="Choose a model"
+    )
+    endpoint: forms.ModelChoiceField[Any] = forms.ModelChoiceField(
+        queryset=None, empty_label="Choose an endpoint"
+    )
     requested_name = forms.CharField(
         max_length=300, label="Name sent to the endpoint", help_text="To the letter."
     )
@@ -196,8 +200,10 @@ class UseCaseEditForm(UseCaseForm):
 
 
 class ApprovalForm(Plain):
-    use_case = forms.ModelChoiceField(queryset=None, empty_label="Choose a use case")
-    model_version = forms.ModelChoiceField(
+    use_case: forms.ModelChoiceField[Any] = forms.ModelChoiceField(
+        queryset=None, empty_label="Choose a use case"
+    )
+    model_version: forms.ModelChoiceField[Any] = forms.ModelChoiceField(
         queryset=None, empty_label="Choose a version", label="Model version"
     )
     rationale = forms.CharField(
@@ -269,7 +275,9 @@ AssumptionRows = forms.formset_factory(
 
 
 class ScheduleForm(Plain):
-    suite_revision = forms.ModelChoiceField(queryset=None, empty_label=None, label="Suite")
+    suite_revision: forms.ModelChoiceField[Any] = forms.ModelChoiceField(
+        queryset=None, empty_label=None, label="Suite"
+    )
     every = forms.IntegerField(
         required=False, min_value=1, max_value=100_000, label="Run again every"
     )

@@ -24,13 +24,28 @@ PURPOSES = [
 ]
 
 
+class VersionField(forms.ModelChoiceField):
+    def label_from_instance(self, obj: Any) -> str:
+        return f"{obj.label[:90]} · {obj.model.provider.name[:60]}"
+
+
+class RevisionField(forms.ModelChoiceField):
+    def label_from_instance(self, obj: Any) -> str:
+        return f"{obj.suite.name[:90]}, revision {obj.number} ({obj.case_count} cases)"
+
+
+class PersonField(forms.ModelChoiceField):
+    def label_from_instance(self, obj: Any) -> str:
+        return str(obj.name)[:80]
+
+
 class RunForm(forms.Form):
     """`versions` and `revisions` are what this person may run."""
 
-    version = forms.ModelChoiceField(
+    version = VersionField(
         queryset=ModelVersion.objects.none(), label="Model version", empty_label="Choose a version"
     )
-    suite = forms.ModelChoiceField(
+    suite = RevisionField(
         queryset=SuiteRevision.objects.none(),
         label="Suite",
         empty_label="Choose a suite",
@@ -51,15 +66,9 @@ class RunForm(forms.Form):
     def __init__(self, *args: Any, versions: Any, revisions: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         version, suite = self.fields["version"], self.fields["suite"]
-        assert isinstance(version, forms.ModelChoiceField)
-        assert isinstance(suite, forms.ModelChoiceField)
+        assert isinstance(version, VersionField)
+        assert isinstance(suite, RevisionField)
         version.queryset, suite.queryset = versions, revisions
-        version.label_from_instance = (  # type: ignore[method-assign]
-            lambda v: f"{v.label[:90]} · {v.model.provider.name[:60]}"
-        )
-        suite.label_from_instance = (  # type: ignore[method-assign]
-            lambda r: f"{r.suite.name[:90]}, revision {r.number} ({r.case_count} cases)"
-        )
 
 
 def shipped_suites() -> list[tuple[str, str]]:
@@ -157,10 +166,9 @@ class DecisionForm(forms.Form):
         self,
         *args: Any,
         broken: Iterable[tuple[Assumption, float | None]] = (),
-        prefix: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, prefix=prefix, **kwargs)
+        super().__init__(*args, **kwargs)
         self._broken: dict[str, tuple[Assumption, float | None]] = {}
         for assumption, value in broken:
             self._broken.setdefault(assumption.code, (assumption, value))
@@ -219,14 +227,11 @@ class CommentForm(forms.Form):
 
 
 class AssignForm(forms.Form):
-    assignee = forms.ModelChoiceField(
-        queryset=User.objects.none(), required=False, empty_label="Nobody"
-    )
+    assignee = PersonField(queryset=User.objects.none(), required=False, empty_label="Nobody")
     row_version = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, people: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         assignee = self.fields["assignee"]
-        assert isinstance(assignee, forms.ModelChoiceField)
+        assert isinstance(assignee, PersonField)
         assignee.queryset = people
-        assignee.label_from_instance = lambda user: user.name[:80]  # type: ignore[method-assign]

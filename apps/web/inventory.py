@@ -14,6 +14,7 @@ from django.http import Http404, HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.http import urlencode
 
+from apps.accounts.models import User
 from apps.core.errors import GovTrackError, NotFound, ReauthenticationRequired, StaleVersion
 from apps.registry.gate import GateAnswer
 
@@ -85,6 +86,12 @@ def chosen(rows: models.QuerySet[M], value: str | None) -> M | None:
         return rows.filter(pk=UUID(value)).first() if value else None
     except ValueError:
         return None
+
+
+def person(request: HttpRequest) -> User:
+    """Who asks; only for views behind `login_required`."""
+    assert isinstance(request.user, User)
+    return request.user
 
 
 def attempt(form: BaseForm, act: Callable[[], T], fields: dict[str, str] | None = None) -> T | None:

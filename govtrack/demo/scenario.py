@@ -167,7 +167,9 @@ class Scenario:
         from govtrack.demo import provider
 
         provider.refresh(self.setting.data_dir)
-        self.say("same name, same address; quantised KV cache, hidden system prefix, repetition penalty")
+        self.say(
+            "same name, same address; quantised KV cache, hidden system prefix, repetition penalty"
+        )
 
     # 5
     def detect(self) -> None:

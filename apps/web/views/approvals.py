@@ -20,9 +20,9 @@ from apps.registry import gate, selectors, services
 from apps.registry.lifecycle import PENDING, RULES, Move, moves_for
 from apps.registry.models import Approval, ApprovalState, Assumption
 from apps.web.forms_inventory import ApprovalForm, AssumptionRows
-from apps.web.inventory import chosen, found, link
+from apps.web.inventory import chosen, found, link, person
 
-VERBS = {
+VERBS: dict[str, Any] = {
     "validate": services.validate_approval,
     "approve": services.approve_approval,
     "reject": services.reject_approval,
@@ -139,7 +139,7 @@ def approval_move(request: HttpRequest, number: int, move: str) -> HttpResponse:
     try:
         if move in DECIDES:
             require_fresh(of_request(request))
-        VERBS[move](actor=request.user, approval=row, **values)
+        VERBS[move](actor=person(request), approval=row, **values)
     except NotFound:
         raise
     except GovTrackError as error:
@@ -152,7 +152,7 @@ def approval_move(request: HttpRequest, number: int, move: str) -> HttpResponse:
 def _page(
     request: HttpRequest, row: Approval, *, refused: str = "", error: GovTrackError | None = None
 ) -> HttpResponse:
-    moves = moves_for(row, request.user)
+    moves = moves_for(row, person(request))
     again = next((m for m in moves if m.name == refused and m.needs_reason), None)
     reauth = ""
     if isinstance(error, ReauthenticationRequired):

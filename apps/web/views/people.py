@@ -12,7 +12,7 @@ from apps.accounts import selectors, services
 from apps.accounts.models import Role
 from apps.accounts.permissions import require
 from apps.web.forms_inventory import PersonForm
-from apps.web.inventory import attempt, capital, count, options, paged, query, word
+from apps.web.inventory import attempt, capital, count, options, paged, person, query, word
 
 
 @login_required
@@ -20,7 +20,9 @@ def people(request: HttpRequest) -> HttpResponse:
     require(request.user, "accounts.manage")
     form = PersonForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        made = attempt(form, lambda: services.create_user(actor=request.user, **form.cleaned_data))
+        made = attempt(
+            form, lambda: services.create_user(actor=person(request), **form.cleaned_data)
+        )
         if made:
             messages.success(request, f"{made.name} may sign in as {made.email} now.")
             return redirect("web:people")

@@ -74,16 +74,15 @@ def run_list(request: HttpRequest) -> HttpResponse:
             | Q(suite_revision__suite__name__icontains=words)
         )
     page = listing(
-        request, rows.prefetch_related(Prefetch("comparisons", Comparison.objects.order_by("look")))
+        request,
+        rows.prefetch_related(Prefetch("comparisons", Comparison.objects.order_by("-created_at"))),
     )
     hidden = {"sort": param(request, "sort"), "suite": suite}
     hidden["version"] = str(version) if version else ""
     context = {
         "nav": "runs",
         "page": page,
-        "rows": [
-            {"run": r, "last": next(iter(r.comparisons.all()[::-1]), None)} for r in page.rows
-        ],
+        "rows": [{"run": r, "last": [*r.comparisons.all(), None][0]} for r in page.rows],
         "q": words,
         "filtered": bool(state or purpose or version or suite or words),
         "selects": [

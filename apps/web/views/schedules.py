@@ -17,7 +17,7 @@ from apps.evaluations import schedules, services
 from apps.evaluations.models import Schedule
 from apps.registry import selectors
 from apps.web.forms_inventory import ScheduleEditForm, ScheduleForm, has_suites, interval_parts
-from apps.web.inventory import attempt, chosen, found, link, paged
+from apps.web.inventory import attempt, chosen, found, link, paged, person
 
 # A service names the interval; the form has a number and a unit.
 FIELDS = {"interval_seconds": "every", "suite_revision": "suite_revision"}
@@ -41,7 +41,7 @@ def schedule_new(request: HttpRequest) -> HttpResponse:
             made = attempt(
                 form,
                 lambda: services.create_schedule(
-                    actor=user, model_version=version, **form.values()
+                    actor=person(request), model_version=version, **form.values()
                 ),
                 FIELDS,
             )
@@ -89,7 +89,7 @@ def schedule(request: HttpRequest, pk: Any) -> HttpResponse:
             if "preview" not in request.POST and not form.errors:
                 saved = attempt(
                     form,
-                    lambda: services.update_schedule(actor=user, schedule=row, **values),
+                    lambda: services.update_schedule(actor=person(request), schedule=row, **values),
                     FIELDS,
                 )
                 if saved:
@@ -121,7 +121,7 @@ def _switch(request: HttpRequest, row: Schedule) -> HttpResponse:
     on = request.POST["switch"] == "on"
     read = request.POST.get("read", "")
     services.update_schedule(
-        actor=request.user,
+        actor=person(request),
         schedule=row,
         enabled=on,
         row_version=int(read) if read.isdecimal() and len(read) < 10 else None,

@@ -119,10 +119,13 @@ def use_case(request: HttpRequest, slug: str) -> HttpResponse:
     form = UseCaseEditForm(request.POST or None, initial=_stored(row))
     if request.method == "POST":
         require(request.user, EDIT, row)
-        if form.is_valid() and attempt(
-            form,
-            lambda: services.update_use_case(actor=request.user, use_case=row, **form.values()),
-        ):
+        saved = None
+        if form.is_valid():
+            saved = attempt(
+                form,
+                lambda: services.update_use_case(actor=request.user, use_case=row, **form.values()),
+            )
+        if saved:
             messages.success(request, "Use case saved.")
             return redirect("web:use_case", slug=row.slug)
     approvals = selectors.approvals(request.user).filter(use_case=row)
