@@ -72,7 +72,7 @@ def test_the_session_key_changes_at_sign_in(world: World) -> None:
     session = client.session
     session["planted"] = True
     session.save()
-    planted = session.session_key
+    planted = session.session_key or ""
     with_password(world.owner)
     client.post(LOGIN, {"login": world.owner.email, "password": PASSWORD})
     thief = Client()
@@ -188,8 +188,8 @@ def test_a_person_sets_a_second_factor_up_and_takes_it_away(world: World) -> Non
     page = client.get("/account/2fa/totp/activate/", follow=True)
     assert "Confirm that it is you" in page.content.decode()
     client.post("/account/reauthenticate/", {"password": PASSWORD})
-    page = client.get("/account/2fa/totp/activate/").content.decode()
-    secret = re.search(r'data-copy="([A-Z2-7]{32})"', page)
+    form = client.get("/account/2fa/totp/activate/").content.decode()
+    secret = re.search(r'data-copy="([A-Z2-7]{32})"', form)
     assert secret
     client.post("/account/2fa/totp/activate/", {"code": code_of(secret.group(1))})
     assert "A code from your app" in client.get("/account/2fa/").content.decode()
