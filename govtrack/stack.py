@@ -133,7 +133,11 @@ def check_port(port: int) -> None:
 def add_product(
     supervisor: Supervisor, *, env: dict[str, str], port: int, workers: int = 2
 ) -> None:
-    """Web, worker and beat, in that order."""
+    """Web, workers and beat, in that order.
+
+    Runs have workers of their own: a session of calls lasts many seconds, and the short steps that
+    follow a run (compare, open a ticket, hold the gate) must not wait for it.
+    """
     supervisor.add(
         "web",
         [
@@ -145,15 +149,16 @@ def add_product(
         ready=lambda: answers(f"http://127.0.0.1:{port}/readyz"),
     )
     celery = [sys.executable, "-m", "celery", "--workdir", str(ROOT), "-A", "govtrack"]
-    supervisor.add(
-        "worker",
-        [
-            *celery,
-            *("worker", "-Q", "default,evaluations", "-P", "prefork", "-c", str(workers)),
-            *("--without-gossip", "--without-mingle", "-n", "worker@%h", "-l", "INFO"),
-        ],
-        env={**env, "GOVTRACK_PROCESS": "govtrack-worker"},
-    )
+    for name, queue, processes in (("worker", "default", 1), ("runner", "evaluations", workers)):
+        supervisor.add(
+            name,
+            [
+                *celery,
+                *("worker", "-Q", queue, "-P", "prefork", "-c", str(processes)),
+                *("--without-gossip", "--without-mingle", "-n", f"{name}@%h", "-l", "INFO"),
+            ],
+            env={**env, "GOVTRACK_PROCESS": f"govtrack-{name}"},
+        )
     supervisor.add(
         "beat",
         [*celery, "beat", "-l", "INFO", "-s", env["GOVTRACK_BEAT_FILE"], "--pidfile="],

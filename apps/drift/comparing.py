@@ -142,19 +142,24 @@ def _compare(
 
 def _effect(metric: WatchedMetric, before: Values, answers: Values) -> Effect | None:
     """None where the answers cannot carry an interval: the verdict then says so."""
-    if not any(before.get(metric.key, {}).values()) or not any(
-        answers.get(metric.key, {}).values()
-    ):
+    old, new = before.get(metric.key, {}), answers.get(metric.key, {})
+    if not any(old[case] and new.get(case) for case in old):
         return None
     try:
-        return effect_interval(
-            before.get(metric.key, {}),
-            answers.get(metric.key, {}),
-            alpha=EFFECT_ALPHA,
-            bounds=metric.bounds,
-        )
+        return effect_interval(old, new, alpha=EFFECT_ALPHA, bounds=_bounds(metric, old, new))
     except NotEnoughAnswers:
         return None
+
+
+def _bounds(
+    metric: WatchedMetric, *arms: Mapping[str, Sequence[float]]
+) -> tuple[float, float] | None:
+    """A suite may promise bounds that answers break; then there are none to rely on."""
+    if metric.bounds is None:
+        return None
+    low, high = metric.bounds
+    inside = all(low <= v <= high for arm in arms for values in arm.values() for v in values)
+    return metric.bounds if inside else None
 
 
 def _result(

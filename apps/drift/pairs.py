@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from difflib import SequenceMatcher
 from typing import Any
 
 from deepdiff import DeepDiff
+from deepdiff.helper import notpresent
 
 import apps.evaluations.selectors as evaluations
 from apps.drift.models import Comparison, ExamplePair
@@ -71,6 +73,14 @@ def json_difference(before: str, after: str) -> list[dict[str, Any]]:
     if old is None or new is None:
         side = "after" if new is None else "before"
         return [{"path": "$", "kind": f"not_json_{side}", "before": None, "after": None}]
+    try:
+        return _rows(old, new)
+    except RecursionError:
+        # A few hundred brackets from a model must not stop the comparison.
+        return [{"path": "$", "kind": "too_deep", "before": None, "after": None}]
+
+
+def _rows(old: Any, new: Any) -> list[dict[str, Any]]:
     diff = DeepDiff(old, new, verbose_level=2, view="tree")
     rows = []
     for kind, items in diff.items():
@@ -87,16 +97,20 @@ def json_difference(before: str, after: str) -> list[dict[str, Any]]:
 
 
 def _step(step: object) -> str:
-    return f"[{step}]" if isinstance(step, int) else f".{step}"
+    return f"[{step}]" if isinstance(step, int) else f".{_storable(str(step))}"
 
 
 def _shown(value: object) -> object:
-    text = repr(value)
-    if "not present" in text:
+    if value is notpresent or value is None:
         return None
-    if isinstance(value, str | int | float | bool) or value is None:
-        return value if len(text) < 300 else text[:300]
-    return text[:300]
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return value if len(repr(value)) < 300 else repr(value)[:300]
+    return _storable(value if isinstance(value, str) else repr(value))[:300]
+
+
+def _storable(text: str) -> str:
+    """Python's JSON knows NUL and lone surrogates; PostgreSQL's refuses both."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
 def _parse(text: str) -> Any:

@@ -141,6 +141,7 @@ class BrokenRow:
     """An assumption that no longer holds, with the fields that restate or drop it."""
 
     assumption: Assumption
+    approvals: str
     value_now: float | None
     threshold: Any
     drop: Any
@@ -169,9 +170,12 @@ class DecisionForm(forms.Form):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        # One code may stand in several approvals: what is said of it counts for all of them.
         self._broken: dict[str, tuple[Assumption, float | None]] = {}
+        self._approvals: dict[str, list[str]] = {}
         for assumption, value in broken:
             self._broken.setdefault(assumption.code, (assumption, value))
+            self._approvals.setdefault(assumption.code, []).append(str(assumption.approval))
         for code, (assumption, value) in self._broken.items():
             comparator = assumption.get_comparator_display()
             now = "" if value is None else f"It is {value:.3g} now."
@@ -182,8 +186,14 @@ class DecisionForm(forms.Form):
 
     def broken_rows(self) -> list[BrokenRow]:
         return [
-            BrokenRow(a, value, self[f"threshold_{code}"], self[f"drop_{code}"])
-            for code, (a, value) in self._broken.items()
+            BrokenRow(
+                assumption=assumption,
+                approvals=", ".join(self._approvals[code]),
+                value_now=value,
+                threshold=self[f"threshold_{code}"],
+                drop=self[f"drop_{code}"],
+            )
+            for code, (assumption, value) in self._broken.items()
         ]
 
     def outcomes(self) -> list[dict[str, Any]]:
