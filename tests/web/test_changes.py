@@ -84,9 +84,11 @@ def test_without_changes_the_list_says_what_will_show_here(world: World) -> None
     ],
 )
 def test_the_list_is_filtered_by_its_address(
-    world: World, story: Story, query: dict[str, str], count: int
+    world: World, story: Story, query: dict[str, Any], count: int
 ) -> None:
-    assert f" {count} changes" in Person(world.owner).get("/changes/", **query)
+    assert f" {count} change{'' if count == 1 else 's'} " in Person(world.owner).get(
+        "/changes/", **query
+    )
 
 
 def test_a_change_tells_what_broke_shows_it_and_says_what_next(world: World, story: Story) -> None:

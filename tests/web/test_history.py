@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -65,7 +66,7 @@ def test_the_history_is_filtered_by_its_address(world: World) -> None:
         {"person": "x" * 500},
     ],
 )
-def test_nonsense_in_the_address_is_no_error(world: World, query: dict[str, str]) -> None:
+def test_nonsense_in_the_address_is_no_error(world: World, query: dict[str, Any]) -> None:
     numbered(world)
     Person(world.auditor).get("/history/", **query)
 

@@ -93,9 +93,9 @@ def test_who_may_not_start_a_run_is_not_led_there(world: World) -> None:
     ],
 )
 def test_the_list_is_filtered_by_its_address(
-    world: World, queued: Run, done: Run, query: dict[str, str], count: int
+    world: World, queued: Run, done: Run, query: dict[str, Any], count: int
 ) -> None:
-    assert f" {count} runs" in Person(world.owner).get("/runs/", **query)
+    assert f" {count} run{'' if count == 1 else 's'} " in Person(world.owner).get("/runs/", **query)
 
 
 def test_the_list_costs_the_same_however_long_it_is(
@@ -217,7 +217,7 @@ def test_answers_are_searched_and_the_wrong_ones_found(world: World) -> None:
     found = finished_run(world.version, revision, right=False, ago=dt.timedelta(hours=1))
     owner = Person(world.owner)
     assert "4 answers" in owner.get(f"/runs/{found.pk}/", failed="1")
-    assert "1 answers" in owner.get(f"/runs/{found.pk}/", q="c2")
+    assert "1 answer " in owner.get(f"/runs/{found.pk}/", q="c2")
     assert "No answer fits." in owner.get(f"/runs/{found.pk}/", q="nothing like it")
 
 

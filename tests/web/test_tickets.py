@@ -64,7 +64,7 @@ def test_the_list_without_tickets_leads_on_to_the_changes(world: World) -> None:
     ],
 )
 def test_the_list_is_filtered_by_its_address(
-    world: World, ticket: Ticket, query: dict[str, str], found: bool
+    world: World, ticket: Ticket, query: dict[str, Any], found: bool
 ) -> None:
     assert ("RT-1 " in Person(world.owner).get("/tickets/", **query)) is found
 
@@ -195,7 +195,7 @@ def test_a_confirmation_asks_for_a_fresh_sign_in_too(world: World, ticket: Ticke
     ],
 )
 def test_a_bad_proposal_is_explained_at_its_field_and_kept(
-    world: World, ticket: Ticket, data: dict[str, str], sentence: str
+    world: World, ticket: Ticket, data: dict[str, Any], sentence: str
 ) -> None:
     response = Person(world.lead).post(f"{page(ticket)}propose/", status=400, **data)
     text = words(response)

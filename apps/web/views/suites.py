@@ -153,7 +153,7 @@ def _revision(request: HttpRequest, suite: Suite) -> SuiteRevision:
         if (newest := rows.first()) is None:
             raise Http404
         return newest
-    if not wanted.isdigit() or len(wanted) > 9:
+    if not (wanted.isascii() and wanted.isdigit()) or len(wanted) > 9:
         raise Http404
     return get_object_or_404(rows, number=int(wanted))
 
