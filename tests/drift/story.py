@@ -7,9 +7,12 @@ import json
 import random
 from typing import Any
 
+import pytest
+
 from apps.core import clock
 from apps.drift import services
 from apps.drift.models import Baseline, Comparison
+from apps.drift.stats import recorded_uniform
 from apps.evaluations.models import Run, RunState, Sample, Score, SuiteRevision
 from apps.evaluations.partitions import ensure_month
 from apps.evaluations.suitefile import MetricSpec
@@ -18,9 +21,24 @@ from tests.fixtures.evaluations import make_revision
 from tests.world import World
 
 CASES = 20
-WORDS = "hail broke the roof of my van near the old mill on a cold grey morning".split()
+WORDS = ["hail", "broke", "the", "roof", "of", "my", "van", "near", "an", "old", "mill", "today"]
 ACCURACY = MetricSpec("accuracy", "Accuracy", "has_motor", "higher", 0.05, bounds=(0.0, 1.0))
 STYLE = MetricSpec("style.words", "Words", "words", "neutral", 3.0)
+
+
+@pytest.fixture(autouse=True)
+def same_luck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids are new each time, and break ties: number them, that a test ends the same every time."""
+    numbers: dict[str, str] = {}
+
+    def fixed(key: str, case: str, replicate: str, run: str) -> float:
+        baseline, _, metric = key.partition(":")
+        first = numbers.setdefault(baseline, str(len(numbers)))
+        return recorded_uniform(
+            first, metric, case, replicate, numbers.setdefault(run, str(len(numbers)))
+        )
+
+    monkeypatch.setattr("apps.drift.stats.watch.recorded_uniform", fixed)
 
 
 def suite(slug: str = "claims-triage", *, cases: int = CASES, **fields: Any) -> SuiteRevision:
