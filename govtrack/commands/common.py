@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from govtrack import stack
 from govtrack.embedded import EmbeddedError
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from apps.accounts.models import User
     from apps.registry.models import ModelVersion
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# No markup: names, reasons and paths come from people and models, and may hold brackets.
+out = Console(highlight=False, markup=False)
+err = Console(stderr=True, highlight=False, markup=False)
 
 DataDir = Annotated[
     Path, typer.Option("--data-dir", envvar="GOVTRACK_DATA_DIR", help="Where the data lives.")
@@ -32,7 +34,7 @@ As = Annotated[
 
 
 def fail(message: str, *, remedy: str = "", status: int = 1) -> NoReturn:
-    err.print(f"[red]✕[/red] {message}", markup=True, soft_wrap=True)
+    err.print(f"[red]✕[/red] {escape(message)}", markup=True, soft_wrap=True)
     if remedy:
         err.print(f"  {remedy}", soft_wrap=True)
     raise typer.Exit(status)

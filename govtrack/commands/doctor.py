@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import typer
+from rich.markup import escape
 
 from govtrack import stack
 from govtrack.commands.common import DataDir, out
@@ -34,7 +35,7 @@ def doctor(data_dir: DataDir = stack.DEFAULT_DATA_DIR) -> None:
 def _show(finding: Finding) -> bool:
     name, ok, said = finding
     mark = "[green]✓[/green]" if ok else "[red]✕[/red]"
-    out.print(f"{mark} {name:<11} {said}", soft_wrap=True)
+    out.print(f"{mark} {name:<11} {escape(said)}", markup=True, soft_wrap=True)
     return ok
 
 

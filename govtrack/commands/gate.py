@@ -8,6 +8,7 @@ import urllib.parse
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from govtrack import stack
 from govtrack.commands.common import DataDir, fail, out, product, version_named
@@ -43,7 +44,7 @@ def gate(
     if as_json:
         typer.echo(json.dumps({"answer": answer, "reason": reason}))
     else:
-        out.print(f"[bold]{answer}[/bold]: {reason}", soft_wrap=True)
+        out.print(f"[bold]{answer}[/bold]: {escape(reason)}", markup=True, soft_wrap=True)
     raise typer.Exit(STATUS.get(answer, 4))
 
 

@@ -47,7 +47,7 @@ def _greet(data_dir: object, env: dict[str, str], port: int) -> None:
 
     from apps.accounts.models import Role, User
 
-    out.print(f"\n[bold]GovTrack is running:[/bold] http://127.0.0.1:{port}/")
+    out.print(f"\n[bold]GovTrack is running:[/bold] http://127.0.0.1:{port}/", markup=True)
     has_admin = User.objects.filter(
         is_active=True, role_assignments__role=Role.ADMINISTRATOR
     ).exists()
