@@ -178,3 +178,21 @@ def test_a_limit_leaves_the_rest_for_the_next_tick(approved: World) -> None:
     assert drain_once(limit=1) == 1
     assert Comparison.objects.count() == 1
     assert not ChangeEvent.objects.exists()
+
+
+def test_a_step_that_fails_leaves_nothing_half_written(
+    approved: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = pipeline.STEPS["run.finished"]
+
+    def fail(payload: dict[str, Any]) -> None:
+        step(payload)
+        raise RuntimeError("after the writes")
+
+    monkeypatch.setitem(pipeline.STEPS, "run.finished", fail)
+    before = counts()
+    run = changed_run(approved)
+    drain_once()
+    assert counts() == before
+    assert Outbox.objects.get(topic="run.finished", key=str(run.pk)).attempts == 1
+    assert not Outbox.objects.filter(topic="comparison.made").exists()
