@@ -12,9 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from apps.tickets.controls import apply_policy
-from apps.tickets.services import open_or_update_ticket
-from apps.vendors.services import classify
 from celery import shared_task
 from django.db import transaction
 
@@ -24,7 +21,10 @@ from apps.drift.models import ChangeEvent, Comparison
 from apps.drift.services import attach_baselines, compare_run, open_or_extend_change_event
 from apps.evaluations.models import Run
 from apps.registry.models import Approval
+from apps.tickets.controls import apply_policy
 from apps.tickets.models import Ticket
+from apps.tickets.services import open_or_update_ticket
+from apps.vendors.services import classify
 
 log = structlog.get_logger(__name__)
 

@@ -152,7 +152,6 @@ class DecisionForm(forms.Form):
 
     outcome = forms.ChoiceField(choices=Outcome.choices, widget=forms.RadioSelect)
     rationale = forms.CharField(
-        label="Why",
         widget=forms.Textarea(attrs={"rows": 4}),
         help_text="For the second person, and for whoever reads this in two years.",
     )
@@ -230,6 +229,12 @@ class AnswerForm(forms.Form):
 
     reason = forms.CharField(label="Note", required=False, widget=forms.Textarea(attrs={"rows": 2}))
     decision = forms.UUIDField(required=False, widget=forms.HiddenInput)
+
+
+class SendBackForm(AnswerForm):
+    """What the proposer is to mend, in words."""
+
+    reason = forms.CharField(widget=forms.Textarea(attrs={"rows": 3}))
 
 
 class CommentForm(forms.Form):

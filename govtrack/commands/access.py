@@ -48,7 +48,6 @@ def create(
     """Create a token. Its secret is printed once, alone on standard output."""
     with product(data_dir):
         from apps.access.services import create_token
-
         from apps.core import clock
 
         actor = acting(as_)
@@ -89,9 +88,8 @@ def revoke(
 ) -> None:
     """Revoke a token; it is refused from the next request on."""
     with product(data_dir):
-        from apps.access.services import revoke_token
-
         from apps.access.models import ApiToken
+        from apps.access.services import revoke_token
 
         found = list(ApiToken.objects.filter(prefix__startswith=prefix.rstrip("…"))[:2])
         if len(found) != 1:

@@ -64,9 +64,8 @@ def run(
 
 
 def _watch(run: object) -> None:
-    from apps.evaluations.selectors import progress
-
     from apps.evaluations.models import Run, RunState
+    from apps.evaluations.selectors import progress
 
     assert isinstance(run, Run)
     columns = (

@@ -44,7 +44,6 @@ def _greet(data_dir: object, env: dict[str, str], port: int) -> None:
     os.environ.update(env)
     stack.load_django()
     from apps.access.services import create_setup_link
-
     from apps.accounts.models import Role, User
 
     out.print(f"\n[bold]GovTrack is running:[/bold] http://127.0.0.1:{port}/", markup=True)

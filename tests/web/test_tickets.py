@@ -217,7 +217,7 @@ def test_a_stale_form_is_shown_again_and_can_then_be_sent(world: World, ticket: 
     lead = Person(world.lead)
     old = ticket.row_version
     services.assign(actor=world.admin, ticket=ticket, assignee=world.validator)
-    sent = {"outcome": "suspend", "rationale": WHY}
+    sent: dict[str, Any] = {"outcome": "suspend", "rationale": WHY}
     response = lead.post(f"{page(ticket)}propose/", status=412, row_version=old, **sent)
     assert "Somebody else changed this ticket since you opened it." in words(response)
     assert WHY in words(response)
@@ -256,7 +256,7 @@ def test_sending_back_needs_a_reason_and_opens_the_ticket_again(
     Person(world.owner).post(f"{page(ticket)}propose/", outcome="suspend", rationale=WHY)
     validator = Person(world.validator)
     response = validator.post(f"{page(ticket)}send-back/", status=400, reason=" ")
-    assert "The proposal was not sent back." in words(response)
+    assert "The proposal was not sent back. This field is required." in words(response)
     validator.post(f"{page(ticket)}send-back/", reason="Ask the vendor first.")
     ticket.refresh_from_db()
     assert ticket.state == TicketState.OPEN

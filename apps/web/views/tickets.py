@@ -26,7 +26,7 @@ from apps.tickets import controls, selectors, services
 from apps.tickets.lifecycle import moves_for, proposal
 from apps.tickets.models import ControlAction, Decision, Severity, Ticket, TicketState
 from apps.web import ticketdata
-from apps.web.forms_work import AnswerForm, AssignForm, CommentForm, DecisionForm
+from apps.web.forms_work import AnswerForm, AssignForm, CommentForm, DecisionForm, SendBackForm
 from apps.web.lists import add_error, chosen, listing, param, select, signed_in
 
 DRAFT = "ticket-draft-{}"  # what was typed before a fresh sign-in was asked for
@@ -147,7 +147,7 @@ def _page(
     if moves & {"confirm", "send_back"} and waiting:
         told = {**draft.get("answer", {}), "decision": waiting.pk}
         shown.setdefault("answer", AnswerForm(initial=told, auto_id="answer_%s"))
-        shown.setdefault("back", AnswerForm(initial=told, auto_id="back_%s"))
+        shown.setdefault("back", SendBackForm(initial=told, auto_id="back_%s"))
     if "comment" in moves:
         shown.setdefault("comment", CommentForm(auto_id="comment_%s"))
     if "assign" in moves:
@@ -340,7 +340,8 @@ def _answer(
     request: HttpRequest, number: int, name: str, act: Callable[[Decision, str], str]
 ) -> HttpResponse:
     row = _ticket(request, number)
-    form = AnswerForm(request.POST, auto_id=f"{name}_%s")
+    kind = SendBackForm if name == "back" else AnswerForm
+    form = kind(request.POST, auto_id=f"{name}_%s")
     if not form.is_valid():
         return _invalid(request, row, name, form)
     reason = form.cleaned_data["reason"]
