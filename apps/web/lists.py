@@ -31,6 +31,12 @@ def chosen(request: HttpRequest, name: str, allowed: Any) -> str:
     return value if value in allowed else ""
 
 
+def short(name: object, most: int = 80) -> str:
+    """A name inside a sentence; its page shows it whole."""
+    text = str(name)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def as_uuid(value: str) -> uuid.UUID | None:
     try:
         return uuid.UUID(value)

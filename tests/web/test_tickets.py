@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from apps.drift.models import ChangeEvent
 from apps.registry import gate
 from apps.registry.models import Approval, ApprovalState
 from apps.tickets import services
@@ -47,6 +48,37 @@ def test_the_list_says_how_many_wait_and_whether_they_need_you(
 
 def test_the_list_without_tickets_leads_on_to_the_changes(world: World) -> None:
     assert "Nothing to decide" in Person(world.owner).get("/tickets/")
+
+
+def test_the_list_costs_the_same_however_long_it_is(
+    world: World, ticket: Ticket, django_assert_max_num_queries: Any
+) -> None:
+    event = ticket.change_event
+    for number in range(100, 160):
+        later = ChangeEvent.objects.create(
+            number=number,
+            model_version=event.model_version,
+            state="closed",
+            verdict=event.verdict,
+            window_start=event.window_start,
+            window_end=event.window_end,
+            sentence="Answers are shorter.",
+        )
+        Ticket.objects.create(
+            number=number,
+            change_event=later,
+            severity="low",
+            severity_reason="Low.",
+            policy=ticket.policy,
+            due_at=ticket.due_at,
+            assignee=world.owner,
+        )
+    owner = Person(world.owner)
+    with django_assert_max_num_queries(20):
+        text = owner.get("/tickets/")
+    assert "1 to 50 of 61" in text
+    with django_assert_max_num_queries(20):
+        assert "1 to 50 of 61" in owner.get("/changes/", sort="number")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from apps.web.lists import (
     listing,
     param,
     select,
+    short,
     signed_in,
     sort_order,
 )
@@ -202,7 +203,7 @@ def _page(
         "run": row,
         "crumbs": [
             {"label": "Runs", "href": reverse("web:run_list")},
-            {"label": f"{row.model_version.label} on {row.suite_revision}"},
+            {"label": f"{short(row.model_version.label, 60)} on {row.suite_revision}"},
         ],
         "error": error,
         "moves": moves,
@@ -221,7 +222,7 @@ def _page(
 
 
 def _sentence(row: Run, progress: selectors.RunProgress, comparisons: list[Comparison]) -> str:
-    what = f"{row.model_version.label} on {row.suite_revision.suite.name}"
+    what = f"{short(row.model_version.label)} on {short(row.suite_revision.suite.name)}"
     count = f"{progress.done:,} of {progress.total:,} answers"
     if row.state == RunState.QUEUED:
         return f"{what} waits for a worker: {count} so far."

@@ -27,7 +27,7 @@ from apps.tickets.lifecycle import moves_for, proposal
 from apps.tickets.models import ControlAction, Decision, Severity, Ticket, TicketState
 from apps.web import ticketdata
 from apps.web.forms_work import AnswerForm, AssignForm, CommentForm, DecisionForm, SendBackForm
-from apps.web.lists import add_error, chosen, listing, param, select, signed_in
+from apps.web.lists import add_error, chosen, listing, param, select, short, signed_in
 
 DRAFT = "ticket-draft-{}"  # what was typed before a fresh sign-in was asked for
 DRAFT_MOST = 20_000
@@ -101,6 +101,18 @@ def ticket_list(request: HttpRequest) -> HttpResponse:
     return render(request, "web/ticket_list.html", context)
 
 
+def _mine(user: User) -> Q:
+    """Their own to propose for, or proposed by somebody else: in one query, however many."""
+    found = Q(pk__in=[])
+    if can(user, "ticket.propose"):
+        found |= Q(state=TicketState.OPEN, assignee=user)
+    if can(user, "ticket.confirm"):
+        proposed = Decision.objects.filter(state=Decision.State.PROPOSED)
+        others = proposed.exclude(proposed_by=user)
+        found |= Q(state=TicketState.PROPOSED, pk__in=others.values("ticket"))
+    return found
+
+
 def _list_sentence(user: User) -> str:
     waiting = selectors.undecided(user)
     count = waiting.count()
@@ -110,7 +122,7 @@ def _list_sentence(user: User) -> str:
     late = selectors.overdue(user).count()
     if late:
         said += f"; {late:,} {'is' if late == 1 else 'are'} overdue"
-    mine = len(selectors.waiting_for(user))
+    mine = waiting.filter(_mine(user)).distinct().count()
     if mine:
         said += f"; {mine:,} need{'s' if mine == 1 else ''} you"
     return f"{said}."
@@ -187,8 +199,8 @@ def _page(
 
 
 def _sentence(row: Ticket, waiting: Decision | None) -> str:
-    version = row.change_event.model_version.label
-    uses = sorted({a.use_case.name for a in row.approvals.select_related("use_case")})
+    version = short(row.change_event.model_version.label)
+    uses = sorted({short(a.use_case.name) for a in row.approvals.select_related("use_case")})
     named = ", ".join(uses[:3]) + (f" and {len(uses) - 3} more" if len(uses) > 3 else "")
     due = f"{row.due_at:%a %d %b %H:%M} UTC"
     if row.state == TicketState.DECIDED:
