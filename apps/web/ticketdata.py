@@ -85,7 +85,7 @@ def story(ticket: Ticket) -> list[Step]:
     for entry in history_for(ticket, event).filter(action__in=wanted):
         steps.append(_entry_step(entry))
     if event.state == ChangeEvent.State.CLOSED and ticket.decided_at:
-        steps.append(Step(ticket.decided_at, "check", "ok", "GovTrack", f"closed change {event}."))
+        steps.append(Step(ticket.decided_at, "check", "ok", f"Change {event}", "was closed."))
     return sorted(steps, key=lambda step: step.at)
 
 
@@ -201,6 +201,7 @@ def gates(user: Any, version: ModelVersion, ticket: Ticket | None) -> list[gate.
 class ControlRow:
     action: ControlAction
     consequence: str
+    standing: bool  # may still be reversed: a hold ends with the decision
 
     @property
     def id(self) -> str:
@@ -211,7 +212,16 @@ def control_rows(ticket: Ticket | None) -> list[ControlRow]:
     if ticket is None:
         return []
     rows = ticket.control_actions.select_related("reversed_by").order_by("kind", "target_name")
-    return [ControlRow(action, _consequence(action)) for action in rows]
+    decided = ticket.state == TicketState.DECIDED
+    return [
+        ControlRow(
+            action=action,
+            consequence=_consequence(action),
+            standing=not action.reversed_at
+            and not (decided and action.kind == ControlAction.Kind.HOLD_APPROVAL),
+        )
+        for action in rows
+    ]
 
 
 def _consequence(action: ControlAction) -> str:
