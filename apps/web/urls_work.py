@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, path
 
-from apps.web.views import changes, history, runs, suites, tickets
+from apps.web.views import changes, history, runs, suites, ticket_acts, tickets
 
 urlpatterns: list[URLPattern] = [
     path("runs/", runs.run_list, name="run_list"),
@@ -19,15 +19,15 @@ urlpatterns: list[URLPattern] = [
     path("comparisons/<uuid:pk>/", changes.comparison, name="comparison"),
     path("tickets/", tickets.ticket_list, name="ticket_list"),
     path("tickets/<int:number>/", tickets.ticket, name="ticket"),
-    path("tickets/<int:number>/propose/", tickets.ticket_propose, name="ticket_propose"),
-    path("tickets/<int:number>/confirm/", tickets.ticket_confirm, name="ticket_confirm"),
-    path("tickets/<int:number>/send-back/", tickets.ticket_send_back, name="ticket_send_back"),
-    path("tickets/<int:number>/withdraw/", tickets.ticket_withdraw, name="ticket_withdraw"),
-    path("tickets/<int:number>/comment/", tickets.ticket_comment, name="ticket_comment"),
-    path("tickets/<int:number>/assign/", tickets.ticket_assign, name="ticket_assign"),
+    path("tickets/<int:number>/propose/", ticket_acts.ticket_propose, name="ticket_propose"),
+    path("tickets/<int:number>/confirm/", ticket_acts.ticket_confirm, name="ticket_confirm"),
+    path("tickets/<int:number>/send-back/", ticket_acts.ticket_send_back, name="ticket_send_back"),
+    path("tickets/<int:number>/withdraw/", ticket_acts.ticket_withdraw, name="ticket_withdraw"),
+    path("tickets/<int:number>/comment/", ticket_acts.ticket_comment, name="ticket_comment"),
+    path("tickets/<int:number>/assign/", ticket_acts.ticket_assign, name="ticket_assign"),
     path(
         "tickets/<int:number>/controls/<uuid:pk>/reverse/",
-        tickets.ticket_reverse,
+        ticket_acts.ticket_reverse,
         name="ticket_reverse",
     ),
     path("history/", history.history, name="history"),
