@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import pytest
-from django.contrib.auth.hashers import make_password
+from django.contrib.auth.hashers import get_hasher, make_password
 
 from apps.accounts.models import Role, RoleAssignment, User
 from apps.registry import services
@@ -53,10 +53,10 @@ ASSUMPTIONS: list[dict[str, Any]] = [
 ]
 
 
-@lru_cache(maxsize=1)
-def _hashed() -> str:
-    """Hashing is slow on purpose: once for a process is enough."""
-    return make_password(PASSWORD)
+@lru_cache(maxsize=4)
+def _hashed(hasher: str) -> str:
+    """Hashing is slow on purpose: once for a process and hasher is enough."""
+    return make_password(PASSWORD, hasher=hasher)
 
 
 def person(first: str, last: str, role: Role | None = None, **fields: Any) -> User:
@@ -66,7 +66,7 @@ def person(first: str, last: str, role: Role | None = None, **fields: Any) -> Us
         username=email,
         email=email,
         display_name=f"{first} {last}",
-        password=_hashed(),
+        password=_hashed(get_hasher().algorithm),
         **fields,
     )
     if role is not None:

@@ -27,8 +27,10 @@ STYLE = MetricSpec("style.words", "Words", "words", "neutral", 3.0)
 
 
 @pytest.fixture(autouse=True)
-def same_luck(monkeypatch: pytest.MonkeyPatch) -> None:
+def same_luck(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ids are new each time, and break ties: number them, that a test ends the same every time."""
+    if "stats" in request.path.parts:
+        return  # the pure tests choose their own keys, and check the real tie-breaker
     numbers: dict[str, str] = {}
 
     def fixed(key: str, case: str, replicate: str, run: str) -> float:
