@@ -175,7 +175,7 @@ class Scenario:
     def detect(self) -> None:
         self.until(
             lambda: Ticket.objects.exists() and self.gate() == "hold",
-            180,
+            300,
             "the reassessment ticket",
         )
         event = ChangeEvent.objects.get()
