@@ -134,7 +134,7 @@ def start_run(
             actor=actor,
             obj=run,
             object_name=finishing.name_of(run),
-            summary=f"Asked for a {run.get_purpose_display().lower()} run: "
+            summary=f"Asked for a {run.purpose} run: "
             f"{finishing.name_of(run)}, {run.total_slots} answers.",
             changes={
                 "model_version": model_version,
