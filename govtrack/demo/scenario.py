@@ -31,7 +31,7 @@ from govtrack.demo import decision, world
 SUITES = ("claims-routing", "claims-style", "claims-json")
 BASELINE_REPLICATES = 3
 QUIET_RERUNS = 2
-RERUN_SECONDS = 30  # a schedule's interval; a rerun that takes longer is not started twice
+RERUN_SECONDS = 24  # a schedule's interval; a rerun that takes longer is not started twice
 
 
 class StoryBroke(RuntimeError):
@@ -181,7 +181,7 @@ class Scenario:
         event = ChangeEvent.objects.get()
         # The other suites are in flight: let them add what they saw before the story goes on.
         with contextlib.suppress(StoryBroke):
-            self.until(lambda: event.comparisons.count() >= 2, 45, "the other suites")
+            self.until(lambda: event.comparisons.count() >= 2, 20, "the other suites")
         event.refresh_from_db()
         ticket = Ticket.objects.get()
         found = event.comparisons.order_by("created_at").first()
