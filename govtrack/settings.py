@@ -310,14 +310,12 @@ GOVTRACK = {
     # An endpoint that refuses connections fails a run after so long.
     "ENDPOINT_PATIENCE_SECONDS": env.int("GOVTRACK_ENDPOINT_PATIENCE_SECONDS", 180),
     "MAX_ANSWER_BYTES": env.int("GOVTRACK_MAX_ANSWER_BYTES", 4 * 1024 * 1024),
-    # Demo only: wait so long between looks at one run's shards (a slower, watchable run).
     "SESSION_IDLE_MINUTES": env.int("GOVTRACK_SESSION_IDLE_MINUTES", 8 * 60),
     "SESSION_DAYS": env.int("GOVTRACK_SESSION_DAYS", 14),
     # A session that proved itself longer ago must do so again before it decides.
     "DECISION_MAX_AGE_MINUTES": env.int("GOVTRACK_DECISION_MAX_AGE_MINUTES", 12 * 60),
     "METRICS_TOKEN": secret("GOVTRACK_METRICS_TOKEN", ""),
 }
-SILENCED_SYSTEM_CHECKS: list[str] = []
 LOGGING_CONFIG = None
 configure_logging(
     json_lines=env.bool("GOVTRACK_LOG_JSON", not DEBUG), level=env.str("GOVTRACK_LOG_LEVEL", "INFO")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from typing import Any
 
 import pytest
@@ -22,13 +21,12 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.
 
 
 @pytest.fixture(autouse=True)
-def _quick_hashes_and_own_rate_limits(settings: LazySettings) -> None:
-    """Hashing is slow on purpose; and failed sign-ins of another test count for that one only."""
+def _quick_hashes(settings: LazySettings) -> None:
+    """Hashing is slow on purpose. Rate limits are kept apart in tests/conftest.py."""
     settings.PASSWORD_HASHERS = [
         "django.contrib.auth.hashers.MD5PasswordHasher",
         "django.contrib.auth.hashers.PBKDF2PasswordHasher",
     ]
-    settings.CACHES = {"default": {**settings.CACHES["default"], "KEY_PREFIX": uuid.uuid4().hex}}
 
 
 def with_password(user: User) -> User:
