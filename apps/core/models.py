@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models.functions import Now
 
 from apps.core import clock
 from apps.core.errors import StaleVersion
@@ -54,7 +55,8 @@ class Outbox(models.Model):
     key = models.CharField(max_length=120)
     payload = models.JSONField(default=dict)
     created_at = models.DateTimeField(default=clock.now)
-    available_at = models.DateTimeField(default=clock.now)
+    # The database's time: a writer whose clock is ahead must not put the next step off.
+    available_at = models.DateTimeField(db_default=Now())
     attempts = models.PositiveIntegerField(default=0)
     last_error = models.TextField(blank=True)
     done_at = models.DateTimeField(null=True)

@@ -236,3 +236,30 @@ def test_a_name_that_does_not_resolve_today_is_let_through(monkeypatch: pytest.M
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
     outbound.check_url("https://api.example.com/v1", allow_private=False)
+
+
+def ask_in_turn(provider: Provider, prompts: list[str]) -> list[str]:
+    async def run() -> list[str]:
+        client = outbound.async_client(allow_private=True, timeout=5.0, max_bytes=MB)
+        texts = []
+        async with client:
+            for prompt in prompts:
+                body = {"model": "assistant", "messages": [{"role": "user", "content": prompt}]}
+                answer = await client.post(chat(provider), json=body)
+                texts.append(answer.json()["choices"][0]["message"]["content"])
+        return texts
+
+    return asyncio.run(run())
+
+
+def test_a_second_answer_to_one_question_does_not_pass_for_the_next_question_s(
+    provider: Provider,
+) -> None:
+    prompts = ["first", "second", "third"]
+    right = ask_in_turn(provider, prompts)
+    before = provider.stats()["connections"]
+    provider.fail("doubled", times=1)
+
+    assert ask_in_turn(provider, prompts) == right
+    # The connection that brought two answers was given up; the next one was kept. One more is ours.
+    assert provider.stats()["connections"] - before - 2 == 2
