@@ -7,29 +7,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
 
 from apps.evaluations.scorers.base import Scorer, ScorerError
 from apps.evaluations.scorers.registry import build_scorer
-from apps.evaluations.suitefile.errors import MAX_PROBLEMS, Path
+from apps.evaluations.suitefile import turns
+from apps.evaluations.suitefile.asking import asking_problems
+from apps.evaluations.suitefile.errors import MAX_PROBLEMS, Finding
 from apps.evaluations.suitefile.render import (
     BRACES,
     MAX_PROMPT_CHARS,
     VARIABLE,
+    prompt_texts,
     rendered_size,
     variables,
 )
-from apps.evaluations.suitefile.types import Suite
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A problem, and the place that it collides with if there is one."""
-
-    path: Path
-    message: str
-    other: Path | None = None
+from apps.evaluations.suitefile.types import Suite, TextPart
 
 
 def findings(suite: Suite) -> list[Finding]:
@@ -39,7 +32,9 @@ def findings(suite: Suite) -> list[Finding]:
         _scorer_problems(suite),
         _metric_problems(suite),
         _prompt_problems(suite),
+        asking_problems(suite.asking, ("defaults",), None),
         _case_problems(suite),
+        turns.problems(suite),
     )
     return list(islice(found, MAX_PROBLEMS + 1))
 
@@ -49,6 +44,7 @@ def _repeats(suite: Suite) -> Iterator[Finding]:
         ("scorers", "key", (s.key for s in suite.scorers)),
         ("metrics", "key", (m.key for m in suite.metrics)),
         ("cases", "id", (c.id for c in suite.cases)),
+        ("images", "sha256", (i.sha256 for i in suite.images)),
     ]
     for name, field, values in lists:
         first: dict[str, int] = {}
@@ -96,20 +92,23 @@ def _metric_problems(suite: Suite) -> Iterator[Finding]:
 
 def _prompt_problems(suite: Suite) -> Iterator[Finding]:
     for index, message in enumerate(suite.prompt.messages if suite.prompt else ()):
-        for match in BRACES.finditer(message.content):
-            if not VARIABLE.fullmatch(match.group()):
-                yield Finding(
-                    ("prompt", "messages", index, "content"),
-                    f"'{match.group()[:60]}' is not a variable: a name is made of letters, "
-                    "digits and underscores. Correct it, or move literal braces to 'prefix'.",
-                )
+        for place, part in message.placed_parts():
+            if not isinstance(part, TextPart):
+                continue
+            for match in BRACES.finditer(part.text):
+                if not VARIABLE.fullmatch(match.group()):
+                    yield Finding(
+                        ("prompt", "messages", index, *place),
+                        f"'{match.group()[:60]}' is not a variable: a name is made of letters, "
+                        "digits and underscores. Correct it, or move literal braces to 'prefix'.",
+                    )
 
 
 def _case_problems(suite: Suite) -> Iterator[Finding]:
     used = dict.fromkeys(
         name
-        for message in (suite.prompt.messages if suite.prompt else ())
-        for name in variables(message.content)
+        for text in (prompt_texts(suite.prompt) if suite.prompt else ())
+        for name in variables(text)
     )
     scorers = [(k, s) for _, k, s in _built(suite) if not isinstance(s, ScorerError)]
     for index, case in enumerate(suite.cases):
@@ -138,6 +137,7 @@ def _case_problems(suite: Suite) -> Iterator[Finding]:
                     f"The prompt of case '{case.id}' has {size:,} characters; "
                     f"{MAX_PROMPT_CHARS:,} are allowed. Shorten it.",
                 )
+        yield from asking_problems(case.asking, ("cases", index), suite.asking)
         for key, scorer in scorers:
             try:
                 scorer.check_case(case)

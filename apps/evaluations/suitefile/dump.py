@@ -6,7 +6,10 @@ quoted, and text of several lines is written as a block where YAML can hold it e
 
 from __future__ import annotations
 
+import base64
+import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -45,14 +48,40 @@ def _fits_block(text: str) -> bool:
 _Dumper.add_representer(str, _text)
 
 
-def dump_suite(suite: Suite) -> bytes:
-    """The suite as YAML with inline cases, UTF-8."""
+def dump_suite(suite: Suite, image_data: Mapping[str, bytes] | None = None) -> bytes:
+    """The suite as YAML with inline cases and, where given, the bytes of its images, UTF-8."""
+    cases = [case.canonical() for case in suite.cases]
+    return dump_yaml({**_frame(suite, image_data), "cases": cases}).encode("utf-8")
+
+
+def pack_suite(suite: Suite) -> tuple[bytes, bytes]:
+    """The suite as JSON, and its cases as JSON Lines: for `parse_suite_bytes`, however many there
+    are; in one file they would soon be too many values."""
+    cases = b"\n".join(_json(case.canonical()) for case in suite.cases)
+    return _json(_frame(suite, None)), cases
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8")
+
+
+def _frame(suite: Suite, image_data: Mapping[str, bytes] | None) -> dict[str, Any]:
+    frame = suite.frame()
+    known = {**suite.image_data, **(image_data or {})}
+    for image in frame.get("images", ()):
+        if image["sha256"] in known:
+            image["data"] = base64.b64encode(known[image["sha256"]]).decode()
+    return frame
+
+
+def dump_yaml(value: Any) -> str:
+    """Any part of a suite as YAML that reads back as the same value."""
     text: str = yaml.dump(
-        suite.canonical(),
+        value,
         Dumper=_Dumper,
         sort_keys=False,
         allow_unicode=True,
         default_flow_style=False,
         width=100,
     )
-    return text.encode("utf-8")
+    return text

@@ -23,6 +23,15 @@ class Problem:
         return f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
 
 
+@dataclass(frozen=True)
+class Finding:
+    """A problem before its line is looked up, and the place that it collides with if any."""
+
+    path: Path
+    message: str
+    other: Path | None = None
+
+
 class SuiteError(ValueError):
     """A suite that cannot be read. Nothing of it is used; all problems found are in `problems`."""
 

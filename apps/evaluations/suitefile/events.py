@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -293,7 +294,8 @@ def _take_key(top: _Frame, event: Event, stack: list[_Frame]) -> None:
         message = f"The key{shown} is not text. Put it in quotation marks."
         raise ReadError(message, event.line, event.column, _path(stack[:-1]))
     _check_text(key, event, _path(stack[:-1]))
-    top.key, top.pending = key, True
+    # Interned: the cases of a suite have the same few keys, a hundred thousand times.
+    top.key, top.pending = sys.intern(key), True
     if key in top.container:
         message = f"The key '{key[:60]}' appears twice in one mapping. Remove or rename one."
         raise ReadError(message, event.line, event.column, _path(stack))

@@ -6,16 +6,24 @@ before anything is looked up, and nothing is returned unless all of it holds.
 
 from __future__ import annotations
 
+import json
 import os
-import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, BinaryIO
 
 from apps.evaluations.scorers.safe_schema import complaints
-from apps.evaluations.suitefile.checks import Finding, findings
+from apps.evaluations.suitefile import images
+from apps.evaluations.suitefile.caselines import CASES_FILE, NO_CASES, SCHEMA_STEPS, CaseLines
+from apps.evaluations.suitefile.checks import findings
+from apps.evaluations.suitefile.decoding import MAX_FILE_BYTES, decode, too_large, whole
+from apps.evaluations.suitefile.documents import suite_of_document
 from apps.evaluations.suitefile.errors import (
     MAX_PROBLEMS,
+    Finding,
     Path,
     Problem,
     SuiteError,
@@ -29,29 +37,31 @@ from apps.evaluations.suitefile.events import (
     locate,
     yaml_events,
 )
-from apps.evaluations.suitefile.schema import MAX_CASES, suite_schema
-from apps.evaluations.suitefile.types import Case, Message, MetricSpec, Prompt, ScorerSpec, Suite
+from apps.evaluations.suitefile.schema import frame_schema, suite_schema
+from apps.evaluations.suitefile.types import Case, Suite
 
-MAX_FILE_BYTES = 10 * 1024 * 1024
-SUITE_FILE, CASES_FILE = "suite.yaml", "cases.jsonl"
-_SCHEMA_STEPS = 50_000_000
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
-_NO_CASES = (
-    "The suite has no cases. Add at least one under 'cases', or a cases.jsonl with one JSON "
-    "object a line."
-)
+SUITE_FILE = "suite.yaml"
 
 
 def load_suite_dir(path: str | os.PathLike[str]) -> Suite:
     """The suite in a directory (suite.yaml, and cases.jsonl unless its cases are inline)."""
     folder = FilePath(path)
     if not folder.is_dir():
-        raise _whole(folder.name, "This is not a directory with a suite.yaml. Check the path.")
+        raise whole(folder.name, "This is not a directory with a suite.yaml. Check the path.")
     data = _read_file(folder / SUITE_FILE)
     if data is None:
         message = f"There is no {SUITE_FILE} in the directory. Add it, or check the path."
-        raise _whole(folder.name, message)
-    return parse_suite_bytes(data, filename=SUITE_FILE, cases=_read_file(folder / CASES_FILE))
+        raise whole(folder.name, message)
+    with ExitStack() as stack:
+        try:
+            cases = stack.enter_context((folder / CASES_FILE).open("rb"))
+        except FileNotFoundError:
+            cases = None
+        except OSError as error:
+            raise _unreadable(CASES_FILE, error) from None
+        return parse_suite_bytes(
+            data, filename=SUITE_FILE, cases=cases, files=partial(images.read_beside, folder)
+        )
 
 
 def load_suite(path: str | os.PathLike[str]) -> Suite:
@@ -61,17 +71,30 @@ def load_suite(path: str | os.PathLike[str]) -> Suite:
         return load_suite_dir(place)
     data = _read_file(place)
     if data is None:
-        raise _whole(place.name, "There is no such file. Check the path.")
+        raise whole(place.name, "There is no such file. Check the path.")
     return parse_suite_bytes(data, filename=place.name)
 
 
-def parse_suite_bytes(data: bytes, *, filename: str, cases: bytes | None = None) -> Suite:
-    """The suite in a file's bytes: YAML or JSON, its cases inline or as JSON Lines in `cases`."""
+def parse_suite_bytes(
+    data: bytes,
+    *,
+    filename: str,
+    cases: bytes | BinaryIO | None = None,
+    cases_file: str = CASES_FILE,
+    files: Callable[[str], bytes | None] | None = None,
+) -> Suite:
+    """The suite in a file's bytes: YAML or JSON, its cases inline or as JSON Lines in `cases`.
+
+    `cases` is read line by line, so a file may be open in place of its bytes.
+    `files` gives the bytes of an image file that the suite names, or None where there is none.
+    """
     filename = os.path.basename(filename.replace("\\", "/")) or SUITE_FILE
-    text = _decode(data, filename)
+    if len(data) > MAX_FILE_BYTES:
+        raise too_large(filename, MAX_FILE_BYTES)
+    text = decode(data, filename)
     if filename.lower().endswith(".jsonl"):
         message = "These are cases without a suite. Send suite.yaml too, or cases inline in it."
-        raise _whole(filename, message)
+        raise whole(filename, message)
     is_json = filename.lower().endswith(".json") or (
         not filename.lower().endswith((".yaml", ".yml")) and text.lstrip()[:1] == "{"
     )
@@ -79,24 +102,66 @@ def parse_suite_bytes(data: bytes, *, filename: str, cases: bytes | None = None)
     read = (lambda: json_events(text)) if is_json else (lambda: yaml_events(text))
     document = _build(read(), filename)
     if document is None:
-        raise _whole(filename, "The file is empty. Write a suite into it; see docs/suites.md.")
+        raise whole(filename, "The file is empty. Write a suite into it; see docs/suites.md.")
     if not isinstance(document, dict):
         message = "The file must be a mapping that begins with 'schema: govtrack/suite@1'."
         raise SuiteError([Problem(filename, 1, 1, "", message)])
     source = _Source(filename, read)
+    schema = suite_schema()
+    streamed: list[Case] | None = None
+    wrong: list[Finding] = []
     if cases is not None:
         if "cases" in document:
             found = [Finding(("cases",), f"Cases are inline and in {CASES_FILE}. Keep one.")]
             raise SuiteError(source.problems(found))
-        document["cases"] = source.read_cases(cases)
-    wrong = complaints(suite_schema(), document, limit=MAX_PROBLEMS + 1, steps=_SCHEMA_STEPS)
-    if wrong:
-        raise SuiteError(source.problems([Finding(p, _reworded(p, m, document)) for p, m in wrong]))
-    suite = _suite(document)
-    found = findings(suite)
+        source.lines = CaseLines(cases, cases_file)
+        schema = frame_schema()
+        streamed, wrong = source.lines.read()
+    found = [
+        Finding(path, _reworded(path, message, document))
+        for path, message in complaints(
+            schema, document, limit=MAX_PROBLEMS + 1, steps=SCHEMA_STEPS
+        )
+    ]
+    if found or wrong:
+        raise SuiteError(source.problems([*found, *wrong]))
+    suite, found = checked(document, files, cases=streamed)
     if found:
         raise SuiteError(source.problems(found))
     return suite
+
+
+def parse_document(document: dict[str, Any], *, filename: str = "suite") -> Suite:
+    """A suite from plain values, such as an importer or a form makes: checked like a file, but
+    without places. Raises SuiteError."""
+    name = f"{filename}.json"
+    cases = document.get("cases")
+    if not isinstance(cases, list):
+        return parse_suite_bytes(_json(document), filename=name)
+    frame = {key: value for key, value in document.items() if key != "cases"}
+    return parse_suite_bytes(
+        _json(frame), filename=name, cases=b"\n".join(map(_json, cases)), cases_file=name
+    )
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def checked(
+    document: dict[str, Any],
+    files: Callable[[str], bytes | None] | None,
+    *,
+    cases: list[Case] | None = None,
+) -> tuple[Suite, list[Finding]]:
+    """The suite of a document that fits the schema, and what the schema could not see. `cases`
+    are those that were read beside it."""
+    data, wrong = images.collect(document.get("images", []), files)
+    suite = suite_of_document(document if cases is None else {**document, "cases": ()})
+    suite = replace(suite, image_data=data)
+    if cases is not None:
+        suite = replace(suite, cases=tuple(cases))
+    return suite, [*wrong, *findings(suite)]
 
 
 class _Source:
@@ -104,31 +169,7 @@ class _Source:
 
     def __init__(self, filename: str, read: Callable[[], Iterator[Event]]) -> None:
         self.filename, self.read = filename, read
-        self.lines: list[tuple[int, str]] | None = None
-
-    def read_cases(self, data: bytes) -> list[Any]:
-        """The cases of a JSON Lines file. Blank lines are skipped."""
-        text = _decode(data, CASES_FILE)
-        # Only "\n" ends a line here: JSON text may hold U+2028 and its like as they are.
-        numbered = enumerate(text.split("\n"), start=1)
-        self.lines = [(number, line) for number, line in numbered if line.strip()]
-        if len(self.lines) > MAX_CASES:
-            message = f"There are {len(self.lines):,} cases; {MAX_CASES:,} are allowed. Split them."
-            raise _whole(CASES_FILE, message)
-        values: list[Any] = []
-        problems: list[Problem] = []
-        for index, (number, line) in enumerate(self.lines):
-            try:
-                values.append(build(json_events(line, number)))
-            except ReadError as error:
-                path = print_path(("cases", index, *error.path))
-                where = (error.line or number, error.column or 1)
-                problems.append(Problem(CASES_FILE, *where, path, error.message))
-                if len(problems) > MAX_PROBLEMS:
-                    break
-        if problems:
-            raise SuiteError(problems)
-        return values
+        self.lines: CaseLines | None = None
 
     def problems(self, found: list[Finding]) -> list[Problem]:
         wanted = {f.path for f in found} | {f.other for f in found if f.other is not None}
@@ -145,17 +186,22 @@ class _Source:
     def _places(self, wanted: set[Path]) -> dict[Path, tuple[str, int, int]]:
         places: dict[Path, tuple[str, int, int]] = {}
         inline: set[Path] = set()
+        of_cases: dict[Path, int] = {}
         for path in wanted:
             if self.lines is None or path[:1] != ("cases",):
                 inline.add(path)
             elif len(path) < 2:
-                places[path] = (CASES_FILE, 1, 1)
+                places[path] = (self.lines.name, 1, 1)
             else:
-                number, line = self.lines[int(path[1])]
-                events = json_events(line, number)
-                places[path] = (CASES_FILE, *locate(events, {path[2:]})[path[2:]])
-                if places[path][1] < number:
-                    places[path] = (CASES_FILE, number, 1)
+                of_cases[path] = int(path[1])
+        if self.lines is not None:
+            lines = self.lines.lines_of(set(of_cases.values()))
+            for path, index in of_cases.items():
+                number, line = lines[index]
+                found = locate(json_events(line, number), {path[2:]})[path[2:]]
+                if found[0] < number:
+                    found = (number, 1)
+                places[path] = (self.lines.name, *found)
         if inline:
             for path, (line_number, column) in locate(self.read(), inline).items():
                 places[path] = (self.filename, line_number, column)
@@ -165,12 +211,8 @@ class _Source:
 def _reworded(path: Path, message: str, document: dict[str, Any]) -> str:
     no_cases = path == ("cases",) and document.get("cases") == []
     if no_cases or (path == () and "'cases' is missing" in message):
-        return _NO_CASES
+        return NO_CASES
     return message
-
-
-def _whole(file: str, message: str) -> SuiteError:
-    return SuiteError([Problem(file, 0, 0, "", message)])
 
 
 def _read_file(path: FilePath) -> bytes | None:
@@ -181,33 +223,12 @@ def _read_file(path: FilePath) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        reason = error.strerror or "unknown reason"
-        raise _whole(path.name, f"The file cannot be read ({reason}). Check it.") from None
+        raise _unreadable(path.name, error) from None
 
 
-def _decode(data: bytes, file: str) -> str:
-    if len(data) > MAX_FILE_BYTES:
-        limit = MAX_FILE_BYTES // (1024 * 1024)
-        raise _whole(file, f"The file is larger than {limit} MB. Split the suite into several.")
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise _whole(file, "The file is UTF-16 (see byte 0). Save it as UTF-8.")
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        message = f"Not UTF-8 at byte {error.start} (0x{data[error.start]:02x}). Save it as UTF-8."
-        raise SuiteError([Problem(file, line, column, "", message)]) from None
-    text = text.removeprefix("\ufeff")
-    control = _CONTROL.search(text)
-    if control:
-        position = control.start()
-        line = text.count("\n", 0, position) + 1
-        name = "NUL" if control.group() == "\0" else f"control (U+{ord(control.group()):04X})"
-        message = f"The file holds a {name} character, which cannot be stored. Remove it."
-        column = position - text.rfind("\n", 0, position)
-        raise SuiteError([Problem(file, line, column, "", message)])
-    return text
+def _unreadable(name: str, error: OSError) -> SuiteError:
+    reason = error.strerror or "unknown reason"
+    return whole(name, f"The file cannot be read ({reason}). Check it.")
 
 
 def _build(events: Iterator[Event], file: str) -> Any:
@@ -216,35 +237,3 @@ def _build(events: Iterator[Event], file: str) -> Any:
     except ReadError as error:
         place = (error.line, error.column)
         raise SuiteError([Problem(file, *place, print_path(error.path), error.message)]) from None
-
-
-def _messages(values: list[dict[str, str]]) -> tuple[Message, ...]:
-    return tuple(Message(**value) for value in values)
-
-
-def _suite(document: dict[str, Any]) -> Suite:
-    """A document that fits the schema as a Suite; the short forms become the long ones."""
-    values = {k: v for k, v in document.items() if k not in ("schema", "defaults")}
-    defaults = document.get("defaults", {})
-    prompt = document.get("prompt")
-    if isinstance(prompt, str):
-        values["prompt"] = Prompt((Message("user", prompt),))
-    elif prompt is not None:
-        values["prompt"] = Prompt(_messages(prompt["messages"]), prompt.get("prefix", ""))
-    values["scorers"] = tuple(
-        ScorerSpec(s["key"], s["type"], {k: v for k, v in s.items() if k not in ("key", "type")})
-        for s in document["scorers"]
-    )
-    values["metrics"] = tuple(
-        MetricSpec(**{**m, "bounds": tuple(m["bounds"]) if m.get("bounds") else None})
-        for m in document["metrics"]
-    )
-    values["cases"] = tuple(_case(c) for c in document["cases"])
-    return Suite(
-        **values, max_tokens=defaults.get("max_tokens"), stop=tuple(defaults.get("stop", ()))
-    )
-
-
-def _case(value: dict[str, Any]) -> Case:
-    messages = _messages(value["messages"]) if "messages" in value else None
-    return Case(**{**value, "messages": messages, "tags": tuple(value.get("tags", ()))})

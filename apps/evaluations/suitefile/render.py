@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import rfc8785
 
-from apps.evaluations.suitefile.types import Case, Prompt, Suite
+from apps.evaluations.suitefile.types import Asking, Case, Message, Prompt, Suite, TextPart
 
 MAX_PROMPT_CHARS = 400_000
 VARIABLE = re.compile(r"\{\{\s{0,5}([A-Za-z_][A-Za-z0-9_]{0,63})\s{0,5}\}\}")
@@ -39,14 +40,21 @@ def rendered_size(prompt: Prompt, case: Case) -> int:
     """How many characters the rendered messages have at most, without building them."""
     lengths = {name: len(printed(value)) for name, value in case.vars.items()}
     size = len(prompt.prefix)
-    for message in prompt.messages:
-        size += len(message.content)
-        size += sum(lengths.get(name, 0) for name in variables(message.content))
+    for text in prompt_texts(prompt):
+        size += len(text) + sum(lengths.get(name, 0) for name in variables(text))
     return size
 
 
-def render_case(suite: Suite, case: Case) -> list[dict[str, str]]:
-    """The messages for one case, each with 'role' and 'content'."""
+def prompt_texts(prompt: Prompt) -> Iterator[str]:
+    """Every template of a prompt: texts, and references to images."""
+    for message in prompt.messages:
+        for part in message.parts:
+            yield part.text if isinstance(part, TextPart) else part.sha256
+
+
+def render_case(suite: Suite, case: Case) -> list[dict[str, Any]]:
+    """The messages for one case, in the suite's own form: 'role' and 'content', which is text or
+    parts of type text and image; 'tool_calls' and 'tool_call_id' where a turn has them."""
     if case.messages is not None:
         return [message.canonical() for message in case.messages]
     if suite.prompt is None:
@@ -54,8 +62,28 @@ def render_case(suite: Suite, case: Case) -> list[dict[str, str]]:
     first = prefixed_message(suite.prompt)
     rendered = []
     for index, message in enumerate(suite.prompt.messages):
-        content = VARIABLE.sub(lambda m: printed(case.vars[m.group(1)]), message.content)
-        if index == first:
-            content = suite.prompt.prefix + content
-        rendered.append({"role": message.role, "content": content})
+        prefix = suite.prompt.prefix if index == first else ""
+        rendered.append(_rendered(message, case, prefix))
     return rendered
+
+
+def _rendered(message: Message, case: Case, prefix: str) -> dict[str, Any]:
+    def fill(template: str) -> str:
+        return VARIABLE.sub(lambda m: printed(case.vars[m.group(1)]), template)
+
+    if isinstance(message.content, str):
+        return {**message.canonical(), "content": prefix + fill(message.content)}
+    parts: list[dict[str, Any]] = [
+        TextPart(fill(part.text)).canonical()
+        if isinstance(part, TextPart)
+        else replace(part, sha256=fill(part.sha256)).canonical()
+        for part in message.content
+    ]
+    if prefix:
+        parts.insert(0, TextPart(prefix).canonical())
+    return {**message.canonical(), "content": parts}
+
+
+def asking_of(suite: Suite, case: Case) -> Asking:
+    """Tools, tool choice and answer form of a case: its own, else the suite's."""
+    return case.asking.over(suite.asking)

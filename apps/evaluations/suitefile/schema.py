@@ -13,8 +13,13 @@ from typing import Any
 from apps.evaluations.scorers.registry import SCORERS
 from apps.evaluations.suitefile.types import SCHEMA
 
-MAX_CASES = 10_000
-ROLES = ["system", "developer", "user", "assistant"]
+MAX_CASES = 100_000
+MAX_IMAGE_BYTES = 5 * 1024 * 1024
+ROLES = ["system", "developer", "user", "assistant", "tool"]
+MEDIA_TYPES = ["image/png", "image/jpeg", "image/webp", "image/gif"]
+TOOL_NAME = "^[A-Za-z0-9_-]{1,64}$"
+SHA256 = "^[0-9a-f]{64}$"
+IMAGE_REFERENCE = "^([0-9a-f]{64}|\\{\\{ ?[A-Za-z_][A-Za-z0-9_]{0,63} ?\\}\\})$"
 KEY = "^[a-z][a-z0-9_]{0,63}$"
 SLUG = "^[a-z0-9]+(-[a-z0-9]+)*$"
 CASE_ID = "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$"
@@ -45,12 +50,111 @@ def _list(items: Schema, maximum: int, minimum: int = 0, description: str = "") 
     return {**schema, "description": description} if description else schema
 
 
+_PARTS = _list(
+    {
+        "type": "object",
+        "required": ["type"],
+        "properties": {"type": {"enum": ["text", "image"]}},
+        "allOf": [
+            {
+                "if": {"properties": {"type": {"const": "text"}}, "required": ["type"]},
+                "then": _object({"type": True, "text": _text("", 200_000)}, ["type", "text"]),
+            },
+            {
+                "if": {"properties": {"type": {"const": "image"}}, "required": ["type"]},
+                "then": _object(
+                    {
+                        "type": True,
+                        "sha256": {
+                            "type": "string",
+                            "pattern": IMAGE_REFERENCE,
+                            "description": "Hash of an entry of 'images', or a {{variable}}.",
+                        },
+                        "detail": {"enum": ["low", "high", "auto"]},
+                    },
+                    ["type", "sha256"],
+                ),
+            },
+        ],
+    },
+    100,
+    1,
+)
+
 _MESSAGE = _object(
     {
         "role": {"enum": ROLES},
-        "content": _text("Text; in the suite's prompt with {{variables}}.", 200_000),
+        "content": {
+            **_PARTS,
+            "type": ["string", "array"],
+            "minLength": 1,
+            "maxLength": 200_000,
+            "description": "Text, in the suite's prompt with {{variables}}; or text and images.",
+        },
+        "tool_calls": _list(
+            _object(
+                {
+                    "id": _text("Named again by the tool's answer.", 100),
+                    "name": {"type": "string", "pattern": TOOL_NAME},
+                    "arguments": {"type": "object"},
+                },
+                ["id", "name"],
+            ),
+            50,
+            1,
+            "Calls that this turn of the assistant made.",
+        ),
+        "tool_call_id": _text("The call that a message of role 'tool' answers.", 100),
     },
-    ["role", "content"],
+    ["role"],
+)
+
+_TOOL = _object(
+    {
+        "name": {"type": "string", "pattern": TOOL_NAME},
+        "description": _text("What it does, for the model.", 10_000, 0),
+        "parameters": {"type": "object", "description": "JSON Schema of its arguments."},
+        "strict": {"type": "boolean"},
+    },
+    ["name"],
+)
+
+_ASKING: Schema = {
+    "tools": _list({"$ref": "#/$defs/tool"}, 128, 0, "Functions that the model may call."),
+    "tool_choice": {
+        "type": ["string", "object"],
+        "pattern": "^(auto|none|required)$",
+        "properties": {"name": {"type": "string", "pattern": TOOL_NAME}},
+        "required": ["name"],
+        "additionalProperties": False,
+        "description": "auto, none or required; or {name: …} for one that must be called.",
+    },
+    "response_format": {"$ref": "#/$defs/response_format"},
+}
+
+_RESPONSE_FORMAT = _object(
+    {
+        "type": {"enum": ["text", "json_object", "json_schema"]},
+        "name": {"type": "string", "pattern": TOOL_NAME},
+        "schema": {"type": "object", "description": "JSON Schema that the answer must fit."},
+        "strict": {"type": "boolean"},
+    },
+    ["type"],
+)
+
+_IMAGE = _object(
+    {
+        "sha256": {"type": "string", "pattern": SHA256, "description": "Of its bytes."},
+        "media_type": {"enum": MEDIA_TYPES},
+        "alt": _text("What it shows, for people.", 2000, 0),
+        "file": _text("Where it lies beside suite.yaml, such as images/receipt.png.", 300),
+        "data": {
+            "type": "string",
+            "maxLength": MAX_IMAGE_BYTES * 4 // 3 + 8,
+            "description": "Its bytes as base64, in a suite that is one file.",
+        },
+    },
+    ["sha256", "media_type"],
 )
 
 _PROMPT: Schema = {
@@ -107,6 +211,7 @@ _CASE = _object(
         "tags": _list(_text("", 64), 20),
         "weight": {"type": "number", "exclusiveMinimum": 0, "maximum": 1000},
         "note": _text("For people.", 2000, 0),
+        **_ASKING,
     },
     ["id"],
 )
@@ -163,9 +268,11 @@ def suite_schema() -> Schema:
                     {
                         "max_tokens": {"type": "integer", "minimum": 1, "maximum": 100_000},
                         "stop": _list(_text("", 100), 4, 0, "Texts at which an answer ends."),
+                        **_ASKING,
                     },
                     [],
                 ),
+                "images": _list({"$ref": "#/$defs/image"}, 1000, 0, "What messages show."),
                 "scorers": _list({"$ref": "#/$defs/scorer"}, 50, 1),
                 "metrics": _list({"$ref": "#/$defs/metric"}, 50, 1),
                 "cases": _list({"$ref": "#/$defs/case"}, MAX_CASES, 1),
@@ -186,6 +293,9 @@ def suite_schema() -> Schema:
         ),
         "$defs": {
             "message": _MESSAGE,
+            "tool": _TOOL,
+            "response_format": _RESPONSE_FORMAT,
+            "image": _IMAGE,
             "prompt": _PROMPT,
             "metric": _METRIC,
             "case": _CASE,
@@ -193,6 +303,15 @@ def suite_schema() -> Schema:
             **scorers,
         },
     }
+
+
+@cache
+def frame_schema() -> Schema:
+    """Of a suite whose cases lie in another file."""
+    schema = suite_schema()
+    properties = {key: value for key, value in schema["properties"].items() if key != "cases"}
+    required = [key for key in schema["required"] if key != "cases"]
+    return {**schema, "properties": properties, "required": required}
 
 
 def published() -> str:

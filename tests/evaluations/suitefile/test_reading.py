@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import json
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
 import yaml
 
 from apps.evaluations.suitefile import (
-    MAX_FILE_BYTES,
+    MAX_CASES_BYTES,
     SuiteError,
+    content_hash,
     load_suite,
     load_suite_dir,
+    pack_suite,
+    parse_document,
     parse_suite_bytes,
 )
 from apps.evaluations.suitefile import events as events_module
@@ -35,10 +41,10 @@ def test_a_file_above_ten_megabytes_is_refused_before_it_is_read_as_text():
     assert time.process_time() - started < 0.5
 
 
-def test_a_cases_file_above_ten_megabytes_is_refused_and_named():
-    problem = problem_of(WITHOUT_CASES, cases=b" " * (MAX_FILE_BYTES + 1))
+def test_a_cases_file_above_a_hundred_megabytes_is_refused_and_named():
+    problem = problem_of(WITHOUT_CASES, cases=b" " * (MAX_CASES_BYTES + 1))
     assert problem.file == "cases.jsonl"
-    assert "larger than 10 MB" in problem.message
+    assert "larger than 100 MB" in problem.message
 
 
 def test_a_huge_file_in_a_directory_is_never_read_whole(tmp_path: Path):
@@ -311,3 +317,57 @@ def test_ten_thousand_cases_are_read_in_seconds():
     assert len(suite.cases) == 10_000
     assert suite.content_hash.startswith("sha256:")
     assert time.process_time() - started < 20
+
+
+def lines_of(count: int) -> bytes:
+    line = '{{"id": "c-{}", "vars": {{"claim": "A deer hit my car."}}, "expect": "motor"}}'
+    return "\n".join(line.format(n) for n in range(count)).encode()
+
+
+def read_with_peak(cases: bytes) -> int:
+    """Bytes in memory at most while the cases are read, beyond those that the suite holds."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        suite = parse_suite_bytes(WITHOUT_CASES, filename="suite.yaml", cases=io.BytesIO(cases))
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert suite.cases[-1].id.startswith("c-")
+    return peak - held
+
+
+def test_beside_the_cases_reading_them_takes_hardly_any_memory():
+    read_with_peak(lines_of(10))  # what is made once
+    few, many = read_with_peak(lines_of(1_500)), read_with_peak(lines_of(6_000))
+    # The ids are looked at for repeats. All plain values at once would take 280 bytes a case.
+    assert (many - few) / 4_500 < 150
+
+
+def test_the_hash_of_a_suite_is_that_of_its_canonical_form():
+    # It is taken a case at a time, so that 100,000 of them are never in memory as text.
+    for text in (YAML, YAML.replace("personal_data: false", "personal_data: true")):
+        suite = parse_suite_bytes(text.encode(), filename="suite.yaml")
+        assert suite.content_hash == content_hash(suite.canonical())
+
+
+def test_a_line_that_does_not_fit_is_named_wherever_it_lies():
+    lines = lines_of(1_200).split(b"\n")
+    lines[1_100] = b'  {"id": "c-1100", "wrong": 1}'
+    problem = problem_of(WITHOUT_CASES, cases=b"\n\n" + b"\n".join(lines))
+    assert (problem.file, problem.line, problem.path) == ("cases.jsonl", 1_103, "cases[1100].wrong")
+
+
+def test_an_edited_suite_may_hold_more_values_than_one_file(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(events_module, "MAX_VALUES", 200)
+    cases = [{"id": f"c-{n}", "vars": {"claim": "Hail."}, "expect": "motor"} for n in range(100)]
+    suite = parse_document(document(cases=cases))
+    assert len(suite.cases) == 100
+    frame, lines = pack_suite(suite)
+    assert parse_suite_bytes(frame, filename="suite.json", cases=lines) == suite
+
+    cases[99]["tags"] = [1]
+    with pytest.raises(SuiteError) as caught:
+        parse_document(document(cases=cases), filename="edited")
+    problem = caught.value.problems[0]
+    assert (problem.file, problem.path) == ("edited.json", "cases[99].tags[0]")
