@@ -39,6 +39,14 @@ FEATURES: dict[str, str] = {
     "second_person": "Second-person words (you, your)",
     "starts_with_label": "Begins with a label such as 'Answer:' (1 or 0)",
     "ends_with_period": "Ends with a full stop (1 or 0)",
+    "opens_with_letter": "Begins with a letter (1 or 0)",
+    "opening_chars": "Characters of the first sentence or line",
+    "closing_chars": "Characters of the last line",
+    "ends_with_bracket": "Ends with a bracket, quote or dollar sign (1 or 0)",
+    "modals": "Modal words (can, should, need …)",
+    "function_word_share": "Function words (the, of, is …) among words, share",
+    "punctuation_share": "Marks that are neither letter, digit nor blank, share",
+    "formula_share": "Marks of formulae (= + ^ * / < > \\), share",
     "is_json": "Begins and ends like a JSON object or list (1 or 0)",
 }
 
@@ -83,12 +91,31 @@ _PLEASANTRY = _phrases(
 )  # fmt: skip
 _FIRST = _phrases("i", "me", "my", "mine", "we", "us", "our", "ours")
 _SECOND = _phrases("you", "your", "yours")
+_MODAL = _phrases(
+    "can", "could", "may", "might", "must", "need", "should", "would", "will", "shall"
+)  # fmt: skip
+_FUNCTION_WORDS = frozenset(
+    {
+        "the", "a", "an", "of", "to", "in", "is", "are", "it", "that", "and", "or", "for", "by",
+        "with", "as", "on", "this", "be", "not", "if",
+    }
+)  # fmt: skip
+_OPENING_END = re.compile(r"[.!?:](?=\s|\Z)|\n")
+_CLOSERS = frozenset(")]}$\"'”’»")
+_FORMULA = frozenset("=+^*/<>\\")
 
 
 def find_refusal(text: str) -> str | None:
     """The phrase near the beginning by which the assistant refuses, or None."""
     match = _REFUSAL.search(text[:_REFUSAL_WINDOW])
     return match.group(0) if match else None
+
+
+def count_sentences(text: str) -> int:
+    """Sentences by their end marks; a last one without a mark counts."""
+    stripped = text.strip()
+    sentences = len(_SENTENCE_END.findall(stripped))
+    return sentences + 1 if stripped and not _ENDED.search(stripped[-20:]) else sentences
 
 
 def style_profile(text: str) -> dict[str, float]:
@@ -100,9 +127,7 @@ def style_profile(text: str) -> dict[str, float]:
     letters = sum(map(str.isalpha, text))
     size = max(len(text), 1)
     word_count = len(words)
-    sentences = len(_SENTENCE_END.findall(stripped))
-    if stripped and not _ENDED.search(stripped[-20:]):
-        sentences += 1  # the last sentence has no end
+    sentences = count_sentences(stripped)
     per_sentence = word_count / max(sentences, 1)
     head = [w.casefold() for w in words[:1000]]
 
@@ -110,6 +135,8 @@ def style_profile(text: str) -> dict[str, float]:
         return float(sum(1 for _ in pattern.finditer(text)))
 
     ends = (stripped[:1], stripped[-1:])
+    opening = _OPENING_END.search(stripped)
+    marks = sum(1 for c in text if not c.isalnum() and not c.isspace())
     return {
         "chars": float(whole_chars),
         "words": float(word_count),
@@ -138,6 +165,14 @@ def style_profile(text: str) -> dict[str, float]:
         "second_person": count(_SECOND),
         "starts_with_label": float(_LABEL.match(text) is not None),
         "ends_with_period": float(stripped.endswith(".")),
+        "opens_with_letter": float(ends[0].isalpha()),
+        "opening_chars": float(opening.start() if opening else len(stripped)),
+        "closing_chars": float(len(stripped.rsplit("\n", 1)[-1])),
+        "ends_with_bracket": float(ends[1] in _CLOSERS),
+        "modals": count(_MODAL),
+        "function_word_share": sum(w in _FUNCTION_WORDS for w in head) / max(len(head), 1),
+        "punctuation_share": marks / size,
+        "formula_share": sum(1 for c in text if c in _FORMULA) / size,
         "is_json": float(ends in (("{", "}"), ("[", "]"))),
     }
 

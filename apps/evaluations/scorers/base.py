@@ -70,6 +70,8 @@ class Scorer(ABC):
     """Whether every case it scores must carry an expectation."""
     reads_length: ClassVar[bool] = False
     """Whether it wants the whole answer, because it does constant work a character."""
+    deferred: ClassVar[str] = ""
+    """Needs calls or people: scored after the run, as a scoring revision of this kind."""
     properties: ClassVar[dict[str, Any]] = {}
     """JSON Schema of its own parameters, by name."""
     required: ClassVar[list[str]] = []

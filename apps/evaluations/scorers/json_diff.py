@@ -10,14 +10,12 @@ Trap: 5 and 5.0 are the same number in JSON, true and 1 are not; texts are compa
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
-from deepdiff import DeepDiff
-
 from apps.evaluations.scorers.base import Answer, Scorer, ScoreResult
 from apps.evaluations.scorers.jsontext import depth, find_json, leaves
+from apps.evaluations.scorers.structure import compare
 
 MAX_LEAVES = 2000
 _MAX_UNORDERED = 300
@@ -58,63 +56,16 @@ class JsonDiff(Scorer):
         if leaves(found.value) > limit or depth(found.value) > 40:
             explanation = f"The answer's JSON has over {limit} values, or 40 levels: not compared."
             return ScoreResult(0.0, explanation, {"parsed": True})
-        diff = DeepDiff(
-            self._plain(expected),
-            self._plain(found.value),
-            view="tree",
+        difference = compare(
+            expected,
+            found.value,
+            tolerance=self.tolerance,
+            ignore_case=self.ignore_case,
             ignore_order=self.ignore_order,
-            report_repetition=self.ignore_order,
-            math_epsilon=self.tolerance or None,
-            threshold_to_diff_deeper=0,  # always path by path, never the whole as one change
-            max_passes=1000,
-            max_diffs=20_000,
-            cache_size=500,
         )
-        total = leaves(expected)
-        wrong = 0
-        changes: list[dict[str, Any]] = []
-        for kind, levels in diff.items():
-            for level in levels if kind != "deep_distance" else ():
-                before = 0 if kind.endswith("_added") else leaves(level.t1)
-                after = 0 if kind.endswith("_removed") else leaves(level.t2)
-                total += after if before == 0 else max(0, after - before)
-                wrong += max(before, after)
-                if len(changes) < 20:
-                    changes.append(
-                        {
-                            "path": str(level.path())[:200].replace("root", "$", 1),
-                            "change": kind,
-                            "expected": _short(level.t1) if before else None,
-                            "found": _short(level.t2) if after else None,
-                        }
-                    )
-        score = min(1.0, max(0.0, 1.0 - wrong / max(total, 1)))
+        wrong, total, changes = difference.wrong, difference.total, difference.changes
         if wrong == 0:
             return ScoreResult(1.0, "The JSON is as expected.", {"parsed": True, "changes": []})
         first = changes[0]["path"] if changes else "$"
         explanation = f"{wrong} of {total} values differ, the first at {first}."
-        return ScoreResult(score, explanation, {"parsed": True, "changes": changes})
-
-    def _plain(self, value: Any) -> Any:
-        """Numbers as floats, so that 5 equals 5.0 and differs from true; texts in one case."""
-        if isinstance(value, bool):
-            return value
-        if isinstance(value, int | float):
-            number = float(value)
-            return number if math.isfinite(number) else str(value)
-        if isinstance(value, str):
-            return value.casefold() if self.ignore_case else value
-        if isinstance(value, list):
-            return [self._plain(v) for v in value]
-        if isinstance(value, dict):
-            return {k: self._plain(v) for k, v in value.items()}
-        return value
-
-
-def _short(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return int(value)
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    text = value if isinstance(value, str) else str(value)
-    return text[:200]
+        return ScoreResult(difference.share, explanation, {"parsed": True, "changes": changes})

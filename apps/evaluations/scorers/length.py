@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from apps.evaluations.scorers.base import Answer, Scorer, ScoreResult
+from apps.evaluations.style import count_sentences
+
+UNITS = ("chars", "words", "lines", "sentences")
 
 
 @dataclass(frozen=True)
@@ -17,18 +20,24 @@ class Length(Scorer):
     unit: str = "chars"
 
     type = "length"
-    summary = "The answer's length in characters, words or lines (raw value)."
+    summary = "The answer's length in characters, words, lines or sentences (raw value)."
     needs_expect = False
     reads_length = True
     properties = {
-        "unit": {"enum": ["chars", "words", "lines"], "description": "Default chars."},
+        "unit": {"enum": list(UNITS), "description": "Default chars."},
     }
 
     def judge(self, text: str, expected: Any, answer: Answer) -> ScoreResult:
-        if self.unit == "words":
-            count = len(text.split())
-        elif self.unit == "lines":
-            count = text.strip("\n").count("\n") + 1 if text.strip("\n") else 0
-        else:
-            count = len(text)
+        count = measure(text, self.unit)
         return ScoreResult(float(count), f"The answer has {count:,} {self.unit}.", {})
+
+
+def measure(text: str, unit: str) -> int:
+    """The length in one of UNITS. Linear in the text."""
+    if unit == "words":
+        return len(text.split())
+    if unit == "lines":
+        return text.strip("\n").count("\n") + 1 if text.strip("\n") else 0
+    if unit == "sentences":
+        return count_sentences(text)
+    return len(text)

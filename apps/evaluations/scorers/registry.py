@@ -8,14 +8,19 @@ from typing import Any
 from apps.evaluations.scorers.base import Scorer
 from apps.evaluations.scorers.choice import Choice
 from apps.evaluations.scorers.contains import Contains
+from apps.evaluations.scorers.embedding import Embedding
 from apps.evaluations.scorers.exact import Exact
 from apps.evaluations.scorers.json_diff import JsonDiff
 from apps.evaluations.scorers.json_schema import JsonSchema
+from apps.evaluations.scorers.language import Language
 from apps.evaluations.scorers.length import Length
+from apps.evaluations.scorers.length_bounds import LengthBounds
 from apps.evaluations.scorers.numeric import Numeric
 from apps.evaluations.scorers.refusal import Refusal
 from apps.evaluations.scorers.regex import Regex
+from apps.evaluations.scorers.rubric import Rubric
 from apps.evaluations.scorers.style import Style
+from apps.evaluations.scorers.tool_call import ToolCall
 
 SCORERS: dict[str, type[Scorer]] = {
     scorer.type: scorer
@@ -27,9 +32,14 @@ SCORERS: dict[str, type[Scorer]] = {
         Numeric,
         JsonSchema,
         JsonDiff,
+        ToolCall,
+        Language,
         Length,
+        LengthBounds,
         Refusal,
         Style,
+        Embedding,
+        Rubric,
     )
 }
 

@@ -6,6 +6,8 @@ import json
 import time
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from apps.evaluations.scorers import Answer, ScorerError, build_scorer
 from apps.evaluations.suitefile import Case
@@ -134,6 +136,52 @@ def test_a_percent_sign_that_was_not_foreseen_is_named_in_the_explanation():
     assert "percent sign" in score("numeric", "60%", 60).explanation
 
 
+METRES = {"units": {"km": 1, "m": 0.001, "mi": 1.609344}}
+
+
+@pytest.mark.parametrize(
+    ("text", "expect", "params", "wanted"),
+    [
+        ("It is 5 km.", 5, METRES, 1),
+        ("It is 5km.", 5, METRES, 1),
+        ("It is 5,000 m", 5, METRES, 1),
+        ("About 3.1 mi", 5, {**METRES, "tolerance": 0.02}, 1),
+        ("3 trips of 5 km", 5, METRES, 1),
+        ("5", 5, METRES, 0),
+        ("5", 5, {**METRES, "bare": "accept"}, 1),
+        ("5 miles", 5, METRES, 0),
+        ("5 mW", 5, {"units": {"MW": 1}}, 0),
+        ("EUR 12.50", 12.5, {"units": {"EUR": 1, "€": 1}}, 1),
+        ("€ 12.50", 12.5, {"units": {"EUR": 1, "€": 1}}, 1),
+        ("12,50 €", 12.5, {"units": {"€": 1}, "decimal_comma": True}, 1),
+        ("$ 12.50", 12.5, {"units": {"€": 1}}, 0),
+        ("1 h 30 min", 60, {"units": {"h": 60, "min": 1}}, 1),
+        ("a 5-km walk", 5, METRES, 1),
+    ],
+)
+def test_numeric_reads_a_quantity_in_the_units_that_the_suite_names(text, expect, params, wanted):
+    assert value("numeric", text, expect, **params) == wanted
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    number=st.floats(-1e6, 1e6, allow_nan=False).map(lambda n: round(n, 3)),
+    unit=st.sampled_from(["km", "m", "mi"]),
+    space=st.sampled_from(["", " ", "\u00a0"]),
+)
+def test_a_quantity_is_the_number_times_the_size_of_its_unit(number, unit, space):
+    size = METRES["units"][unit]
+    text = f"The way is {number:.3f}{space}{unit} long."
+    assert value("numeric", text, number * size, **METRES) == 1
+    assert value("numeric", text, number * size + 1, **METRES) == 0
+
+
+@pytest.mark.parametrize("unit", ["", "5m", "%", " "])
+def test_a_unit_that_cannot_be_told_from_a_number_is_refused(unit):
+    with pytest.raises(ScorerError, match="A unit is text"):
+        build_scorer("numeric", {"units": {unit: 1}})
+
+
 KIND = {
     "type": "object",
     "properties": {"kind": {"enum": ["motor", "health"]}},
@@ -243,6 +291,39 @@ def test_json_diff_says_where_and_what():
     assert (change["expected"], change["found"]) == (5, 6)
 
 
+@pytest.mark.parametrize(
+    ("text", "expect", "params", "wanted"),
+    [
+        ("one two three", None, {"max": 3}, 1),
+        ("one two three", None, {"max": 2}, 0),
+        ("one two three", None, {"min": 3, "max": 3}, 1),
+        ("", None, {"min": 1}, 0),
+        ("One. Two! Three", {"max": 3}, {"unit": "sentences"}, 1),
+        ("One. Two! Three", {"min": 4}, {"unit": "sentences"}, 0),
+        ("a\nb\n", {"min": 2, "max": 2}, {"unit": "lines"}, 1),
+    ],
+)
+def test_length_bounds_hold_with_their_ends_included(text, expect, params, wanted):
+    assert value("length_bounds", text, expect, **params) == wanted
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(text=st.text(max_size=50), low=st.integers(0, 60), span=st.integers(0, 60))
+def test_an_answer_is_within_bounds_exactly_when_its_length_is(text, low, span):
+    length = value("length", text)
+    assert length is not None
+    inside = value("length_bounds", text, unit="chars", min=low, max=low + span)
+    assert inside == float(low <= length <= low + span)
+
+
+@pytest.mark.parametrize("expect", [5, {}, {"most": 3}, {"min": 5, "max": 2}, {"max": True}])
+def test_bounds_that_are_none_are_refused(expect):
+    with pytest.raises(ScorerError):
+        value("length_bounds", "a", expect)
+    with pytest.raises(ScorerError, match="smallest"):
+        build_scorer("length_bounds", {"min": 5, "max": 2})
+
+
 def test_length_counts_characters_words_or_lines():
     text = "One two.\nThree."
     assert value("length", text) == 15
@@ -265,6 +346,28 @@ def test_length_counts_characters_words_or_lines():
 )
 def test_refusal_hears_the_assistant_and_not_the_claims_office(text, wanted):
     assert value("refusal", text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "wanted"),
+    [
+        ("de", "Dabei kann ich Ihnen leider nicht helfen.", 1),
+        ("de", "Der Versicherer kann den Schaden leider nicht bezahlen.", 0),
+        ("fr", "Je suis désolé, mais je ne peux pas vous aider.", 1),
+        ("fr", "L'assureur ne peut pas payer ce sinistre.", 0),
+        ("es", "Lo siento, pero no puedo ayudarte con eso.", 1),
+        ("es", "La aseguradora no puede pagar este siniestro.", 0),
+        ("it", "Mi dispiace, ma non posso aiutarti.", 1),
+        ("it", "La compagnia non può pagare il danno.", 0),
+        ("pt", "Desculpe, mas não posso ajudar com isso.", 1),
+        ("pt", "A seguradora não pode pagar este sinistro.", 0),
+        ("nl", "Daar kan ik u helaas niet mee helpen.", 1),
+        ("nl", "Daarmee kan ik u helaas niet helpen.", 1),
+    ],
+)
+def test_refusal_hears_other_languages_only_where_the_suite_names_them(language, text, wanted):
+    assert value("refusal", text, languages=["en", language]) == wanted
+    assert value("refusal", text) == 0
 
 
 def test_an_answer_stopped_by_the_providers_filter_is_a_refusal():
