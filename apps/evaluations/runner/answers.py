@@ -22,6 +22,8 @@ class Parsed:
     finish_reason: str = ""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    """Of the prompt's, those that the provider had in its cache and asks less for."""
     returned_model: str = ""
     system_fingerprint: str = ""
     note: str = ""
@@ -72,6 +74,23 @@ def parse(api_style: str, content_type: str, raw: bytes) -> Parsed:
     return _choices(document, note)
 
 
+def usage_of(raw: bytes) -> Parsed:
+    """The counts and the name of an answer that holds no words (embeddings)."""
+    try:
+        document, note = decode(raw)
+    except Retry:
+        return Parsed()
+    if not isinstance(document, dict):
+        return Parsed()
+    usage = document.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    return Parsed(
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        returned_model=_name(document.get("model"), 300),
+        note=note,
+    )
+
+
 def _choices(document: dict[str, Any], note: str) -> Parsed:
     choices = document.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
@@ -93,6 +112,7 @@ def _choices(document: dict[str, Any], note: str) -> Parsed:
         finish_reason=_name(choice.get("finish_reason"), 40),
         prompt_tokens=_count(usage.get("prompt_tokens")),
         completion_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_cached(usage.get("prompt_tokens_details")),
         returned_model=_name(document.get("model"), 300),
         system_fingerprint=_name(document.get("system_fingerprint"), 200),
         note=note,
@@ -117,6 +137,7 @@ def _responses(document: dict[str, Any], note: str) -> Parsed:
         finish_reason=_name(reason, 40),
         prompt_tokens=_count(usage.get("input_tokens")),
         completion_tokens=_count(usage.get("output_tokens")),
+        cached_tokens=_cached(usage.get("input_tokens_details")),
         returned_model=_name(document.get("model"), 300),
         system_fingerprint=_name(document.get("system_fingerprint"), 200),
         note=note,
@@ -166,6 +187,31 @@ def _from_stream(raw: bytes) -> tuple[dict[str, Any], str]:
     return merged, note
 
 
+def first_text_at(raw: bytes) -> int | None:
+    """How many bytes of a streamed answer had come when its first piece of text was there."""
+    offset = 0
+    for line in raw.split(b"\n"):
+        offset += len(line) + 1
+        if not line.startswith(b"data:") or line[5:].strip() == b"[DONE]":
+            continue
+        try:
+            chunk, _ = decode(line[5:].strip())
+        except Retry:
+            return None
+        if not isinstance(chunk, dict):
+            continue
+        if str(chunk.get("type", "")).endswith("text.delta") and chunk.get("delta"):
+            return min(offset, len(raw))
+        choices = chunk.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if isinstance(choice, dict):
+            delta = choice.get("delta")
+            delta = delta if isinstance(delta, dict) else choice
+            if _text(delta.get("content", delta.get("text"))) or delta.get("tool_calls"):
+                return min(offset, len(raw))
+    return None
+
+
 def _merge_call(calls: dict[int, dict[str, Any]], part: Any) -> None:
     if not isinstance(part, dict):
         return
@@ -211,3 +257,7 @@ def _count(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         return None
     return int(value) if 0 <= value <= MAX_INT else None
+
+
+def _cached(details: Any) -> int | None:
+    return _count(details.get("cached_tokens")) if isinstance(details, dict) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version as package_version
 from typing import Any, cast
@@ -31,6 +32,7 @@ KEPT_HEADERS = (
     "retry-after",
 )
 CONNECT_SECONDS = 10.0
+EMBEDDINGS = "/embeddings"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,14 @@ class Outcome:
     latency_ms: float | None = None
     headers: dict[str, str] = field(default_factory=dict)
     attempts: int = 1
+    first_token_ms: float | None = None
+    """Of streamed answers: from the request to the first piece of text."""
+    close_for: float = 0.0
+    """Seconds for which the endpoint's headers say that nothing more may be asked."""
+
+    @property
+    def tokens(self) -> int:
+        return (self.parsed.prompt_tokens or 0) + (self.parsed.completion_tokens or 0)
 
     def after(self, attempts: int) -> Outcome:
         return replace(self, attempts=attempts)
@@ -108,16 +118,21 @@ class EndpointClient:
                 raise self._unreachable("no connection within the time-out") from None
             raise Retry(
                 "timeout",
-                f"No answer within {self.endpoint.timeout_seconds} seconds.",
+                f"No answer within {self.endpoint.timeout_seconds} seconds: "
+                f"{_phase(error.__cause__)}.",
             ) from None
         except openai.APIConnectionError as error:
             return self._of_connection(request, error.__cause__, started)
         latency = (time.perf_counter() - started) * 1000
-        if problems.looks_like_html(response.headers.get("content-type", ""), response.content):
+        headers = plain(response.headers)
+        content_type = headers.get("content-type", "")
+        if problems.looks_like_html(content_type, response.content):
             raise problems.html(self.endpoint.base_url, response.status_code)
-        parsed = answers.parse(
-            self.endpoint.api_style, response.headers.get("content-type", ""), response.content
-        )
+        # Vectors are no answer in words: whoever asked for them reads the body.
+        if request.path == EMBEDDINGS:
+            parsed = answers.usage_of(response.content)
+        else:
+            parsed = answers.parse(self.endpoint.api_style, content_type, response.content)
         return Outcome(
             request=request,
             status=SampleStatus.FILTERED if parsed.filtered else SampleStatus.ANSWERED,
@@ -126,7 +141,9 @@ class EndpointClient:
             error_message=parsed.note,
             response=response.content,
             latency_ms=latency,
-            headers=kept(response.headers),
+            headers=kept(headers),
+            close_for=problems.nothing_remains(headers),
+            first_token_ms=_first_token_ms(response, content_type, started),
         )
 
     def _of_status(self, request: Request, response: httpx.Response, started: float) -> Outcome:
@@ -149,7 +166,7 @@ class EndpointClient:
             status=problem.status,
             response=response.content,
             latency_ms=(time.perf_counter() - started) * 1000,
-            headers=kept(response.headers),
+            headers=kept(plain(response.headers)),
         )
 
     def _of_connection(
@@ -192,5 +209,31 @@ class EndpointClient:
         )
 
 
-def kept(headers: httpx.Headers) -> dict[str, str]:
+def _phase(cause: BaseException | None) -> str:
+    """What was being waited for when the time was over."""
+    if isinstance(cause, httpx.WriteTimeout):
+        return "the request could not be sent"
+    if isinstance(cause, httpx.PoolTimeout):
+        return "no connection became free"
+    if isinstance(cause, httpx.ReadTimeout):
+        return "nothing more came"
+    return "what came had no end"
+
+
+def _first_token_ms(response: httpx.Response, content_type: str, started: float) -> float | None:
+    """Of a streamed answer: when the first piece of its text was there."""
+    if "text/event-stream" not in content_type.lower():
+        return None
+    offset = answers.first_text_at(response.content)
+    arrivals: list[tuple[int, float]] = response.extensions.get("arrivals", [])
+    moments = [moment for total, moment in arrivals if offset is not None and total >= offset]
+    return (moments[0] - started) * 1000 if moments else None
+
+
+def plain(headers: httpx.Headers) -> dict[str, str]:
+    """Names in lower case. httpx looks through all headers for each that is asked for."""
+    return {k.lower().decode("latin-1"): v.decode("latin-1") for k, v in headers.raw}
+
+
+def kept(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: storable_text(headers[name])[:300] for name in KEPT_HEADERS if name in headers}

@@ -1,7 +1,9 @@
 """One worker session: claim shards, fill their slots, all in one event loop, for a limited time.
 
-Database work runs in two threads of its own, each with one connection: `writer` stores results in
-the order they come, `control` claims and prolongs leases, so that a slow write never costs a lease.
+Each endpoint has a `Line` that decides who is asked next; a call is one task, and its answer goes
+to the `Outbox`, which stores what has come in the meantime as one group.
+
+Database work runs in threads of its own and through the database's outages (`runner.database`).
 """
 
 from __future__ import annotations
@@ -12,24 +14,28 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
+import uvloop
 from django.conf import settings
-from django.db import connections
 
 from apps.core import clock
 from apps.evaluations import finishing, leases
 from apps.evaluations.leases import Lease
 from apps.evaluations.lifecycle import WRITABLE
-from apps.evaluations.models import RunState
-from apps.evaluations.runner import limits, writer
+from apps.evaluations.models import Run, RunState
+from apps.evaluations.runner import halts, limits, standing, writer
 from apps.evaluations.runner.client import EndpointClient, Outcome, failed
-from apps.evaluations.runner.job import Job, Slot, load
+from apps.evaluations.runner.database import Database
+from apps.evaluations.runner.job import Job, Loaded, load, outdated
+from apps.evaluations.runner.limits import Verdict
+from apps.evaluations.runner.line import Entry, Line
+from apps.evaluations.runner.outbox import Outbox
 from apps.evaluations.runner.problems import Misconfigured, Problem, Retry, Unreachable
 
 log = structlog.get_logger(__name__)
@@ -41,8 +47,8 @@ MAX_WAITS = 5
 MAX_DEFECTS = 5
 BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 8.0
-CLAIM_AT_ONCE = 4
-IDLE_SECONDS = 0.5
+CLAIM_FIRST, CLAIM_MOST = 8, 32
+IDLE_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -55,21 +61,8 @@ class Report:
 
 def work(*, seconds: float = 40.0) -> Report:
     """Work off what can be claimed, for at most about `seconds` (and the calls under way)."""
-    return asyncio.run(Session(seconds).run())
-
-
-class Line:
-    """One endpoint in this session: its client, its shared limits, its place in the queue."""
-
-    def __init__(self, client: EndpointClient, limiter: limits.Limiter) -> None:
-        self.client = client
-        self.limiter = limiter
-        self.local = asyncio.Semaphore(client.endpoint.max_concurrency)
-        self.pending = 0
-
-    @property
-    def busy(self) -> bool:
-        return self.pending >= 2 * self.client.endpoint.max_concurrency
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(Session(seconds).run())
 
 
 class Session:
@@ -78,88 +71,132 @@ class Session:
         self.deadline = time.monotonic() + seconds
         self.jobs: dict[UUID, Job] = {}
         self.lines: dict[tuple[UUID, int], Line] = {}
-        self.shards = self.samples = self.lost = 0
-        self._writer = ThreadPoolExecutor(1, "govtrack-writer")
-        self._control = ThreadPoolExecutor(1, "govtrack-control")
+        self.shards = 0
+        self._finished: list[tuple[Lease, asyncio.Future[bool]]] = []
+        self._finishing: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.database = Database(well_again=self._kick_all)
+        self.outbox = Outbox(self.database, concluded=self._conclude, room_again=self._kick_all)
 
     async def run(self) -> Report:
-        self.results: asyncio.Queue[tuple[writer.Result, asyncio.Future[bool]]] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
         self.redis = limits.connect()
-        helpers = [
-            asyncio.create_task(self._write_results()),
-            asyncio.create_task(self._keep_leases()),
-        ]
+        self._spawn(self.outbox.work())
+        self._spawn(self._keep_leases())
         try:
             await self._claim_and_wait()
         finally:
-            await asyncio.gather(*self._cancel_all(helpers), return_exceptions=True)
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             for line in self.lines.values():
+                await line.limiter.leave()
                 await line.client.aclose()
             await limits.close(self.redis)
-            loop = asyncio.get_running_loop()
-            for pool in (self._writer, self._control):
-                await loop.run_in_executor(pool, connections.close_all)
-                pool.shutdown(wait=False)
-        return Report(self.shards, self.samples, self.lost)
+            await self.database.aclose()
+        return Report(self.shards, self.outbox.stored, self.outbox.lost)
 
-    def _cancel_all(self, helpers: list[asyncio.Task[None]]) -> list[asyncio.Task[None]]:
-        tasks = [*helpers, *(job.task for job in self.jobs.values() if job.task)]
-        for task in tasks:
-            task.cancel()
-        return tasks
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def control(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._control, lambda: call(*args, **kwargs))
+        return await self.database.control(call, *args, **kwargs)
+
+    def _full(self) -> bool:
+        """What cannot be stored is not asked for."""
+        return self.database.troubled or self.outbox.full
+
+    def _kick_all(self) -> None:
+        for line in self.lines.values():
+            line.kick()
 
     # Claiming
 
     async def _claim_and_wait(self) -> None:
+        empty_until = 0.0
         while True:
-            claimed: list[Lease] = []
-            if time.monotonic() < self.deadline:
-                busy = {key[0] for key, line in self.lines.items() if line.busy}
-                claimed = await self.control(
-                    leases.claim, owner=self.owner, limit=CLAIM_AT_ONCE, busy_endpoints=busy
-                )
-            else:
-                for job in self.jobs.values():
+            claimed = 0
+            looked = False
+            now = time.monotonic()
+            if now >= self.deadline:
+                for job in list(self.jobs.values()):
                     job.halt()
-            for lease in claimed:
-                job = Job(lease)
-                self.jobs[lease.shard_id] = job
-                job.task = asyncio.create_task(self._shard(job))
-            running = [job.task for job in self.jobs.values() if job.task]
-            if not running:
-                return
-            if claimed:
-                # Only when their slots are counted is it known whether there is room for more.
-                await asyncio.gather(*(job.loaded.wait() for job in list(self.jobs.values())))
-            else:
-                await asyncio.wait(
-                    running, timeout=IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                )
+            elif now >= empty_until:
+                looked = not self.jobs
+                claimed = await self._claim()
+                if not claimed:
+                    empty_until = time.monotonic() + IDLE_SECONDS / 2
+            if not self.jobs:
+                # The last look may have left out lines that were busy then.
+                if looked or now >= self.deadline:
+                    return
+                empty_until = 0.0
+                continue
+            if claimed and any(line.room for line in self.lines.values()):
+                await asyncio.sleep(0)  # the lines have to see them first
+                continue
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(IDLE_SECONDS):
+                    await self._changed.wait()
 
-    async def _shard(self, job: Job) -> None:
+    async def _claim(self) -> int:
+        rooms: dict[UUID, int] = {}
+        closed: set[UUID] = set()
+        for (endpoint_id, _), line in self.lines.items():
+            rooms[endpoint_id] = rooms.get(endpoint_id, 0) + line.room
+            if line.limiter.blocked > 1.0:
+                closed.add(endpoint_id)
+        limit = CLAIM_FIRST
+        if rooms:
+            most = sum(rooms.values()) // max(1, settings.GOVTRACK["SHARD_CASES"])
+            limit = min(CLAIM_MOST, max(2, most))
+        claimed = await self.control(
+            leases.claim,
+            owner=self.owner,
+            limit=limit,
+            busy_endpoints=[e for e, room in rooms.items() if room < 1],
+            closed_endpoints=list(closed),
+        )
+        if not claimed:
+            return 0
+        jobs = {lease.shard_id: Job(lease) for lease in claimed}
+        self.jobs |= jobs  # from now on they are prolonged
+        loaded = await self.control(load, claimed)
+        for shard_id, job in jobs.items():
+            self._spawn(self._shard(job, loaded[shard_id]))
+        await asyncio.sleep(0)
+        return len(claimed)
+
+    async def _shard(self, job: Job, loaded: Loaded | Exception | None) -> None:
         lease = job.lease
         try:
-            await self.control(finishing.begin, [lease.run_id])
-            loaded = await self.control(load, lease)
             if loaded is None:  # paused or ended between the claim and now
                 await self.control(leases.release, lease)
                 return
-            job.run, job.slots = loaded.run, loaded.slots
-            line = self._line(loaded.endpoint, loaded.secret)
-            line.pending += len(job.slots)
-            job.loaded.set()
-            slots = (self._slot(job, line, slot) for slot in job.slots)
+            if isinstance(loaded, Exception):
+                raise loaded
+            line = self._line(loaded)
+            job.run, job.limited = loaded.run, loaded.limited
+            job.concludes = lambda entry: self._conclude(line, entry)
+            job.open_slots = job.under_way = len(loaded.slots)
+            line.pending += len(loaded.slots)
+            for slot in loaded.slots:
+                line.push(Entry(job, slot))
+            line.kick()
             # All of them end before the lease is given up: what was answered is stored.
-            for ended in await asyncio.gather(*slots, return_exceptions=True):
-                if ended is not None:
-                    raise ended
+            if loaded.slots:
+                await job.ended.wait()
+            if job.defect is not None:
+                raise job.defect
             job.settling = True
             await self._settle(job)
         except Misconfigured as problem:
+            halts.halt(lease.run_id)  # its other shards here: no call whose answer is not kept
             await self.control(finishing.fail, lease.run_id, reason=problem.message)
         except Exception as error:
             # A defect of ours: the shard goes back and is slowed down, at last its run is stopped.
@@ -174,173 +211,234 @@ class Session:
                     "The workers' logs hold the details: please report them, then Retry failed.",
                 )
         finally:
-            job.loaded.set()
             self.jobs.pop(lease.shard_id, None)
+            self._changed.set()
 
-    def _line(self, endpoint: Any, secret: str) -> Line:
+    def _line(self, loaded: Loaded) -> Line:
+        endpoint = loaded.endpoint
         key = (endpoint.pk, endpoint.row_version)
         if key not in self.lines:
-            self.lines[key] = Line(
-                EndpointClient(endpoint, secret), limits.Limiter(endpoint, self.redis)
+            line = Line(
+                EndpointClient(endpoint, loaded.secret),
+                limits.Limiter(endpoint, self.redis),
+                self._start,
+                self._full,
             )
+            self.lines[key] = line
+            self._spawn(line.keep_in_step(self._limits_changed))
         return self.lines[key]
+
+    def _limits_changed(self, line: Line) -> None:
+        """After every look at the shared limits: a wait that is long is not sat through."""
+        limiter = line.limiter
+        if limiter.open and limiter.down_seconds >= settings.GOVTRACK["ENDPOINT_PATIENCE_SECONDS"]:
+            if not line.checking:
+                self._spawn(self._stands_or_give_up(line))
+        elif limiter.blocked > 1.0 and (
+            limiter.open or time.monotonic() + limiter.blocked > self.deadline
+        ):
+            # Others may be served meanwhile: do not hold the shards through it.
+            for job in line.jobs():
+                job.stop(Problem("waiting", "The endpoint is waited for."), delay=limiter.blocked)
+
+    async def _stands_or_give_up(self, line: Line) -> None:
+        if not await self._stands(line, {job.run for job in line.jobs()}):
+            self._give_up(line)
+
+    def _give_up(self, line: Line) -> None:
+        limiter = line.limiter
+        patience = settings.GOVTRACK["ENDPOINT_PATIENCE_SECONDS"]
+        # A run that was asked for (again) meanwhile has a patience of its own: else an
+        # endpoint that is up again would fail every run without being asked.
+        for job in line.jobs():
+            if (clock.now() - job.run.updated_at).total_seconds() < patience:
+                if limiter.blocked > 1.0:
+                    waiting = Problem("waiting", "The endpoint is waited for.")
+                    job.stop(waiting, delay=limiter.blocked)
+                continue
+            job.hopeless = True
+            job.stop(
+                Unreachable(
+                    "unreachable",
+                    f"The endpoint {line.endpoint.base_url} answered with nothing but errors.",
+                )
+            )
 
     async def _settle(self, job: Job) -> None:
         """All that could be done for the shard is done: give it its next state."""
-        lease = job.lease
+        lease, problem = job.lease, job.problem
         if job.lost:
             return
-        if isinstance(job.problem, Misconfigured):
-            await self.control(finishing.fail, lease.run_id, reason=job.problem.message)
-        elif isinstance(job.problem, Unreachable):
+        if isinstance(problem, Misconfigured):
+            halts.halt(lease.run_id)
+            await self.control(finishing.fail, lease.run_id, reason=problem.message)
+        elif isinstance(problem, Unreachable):
             patience = settings.GOVTRACK["ENDPOINT_PATIENCE_SECONDS"]
-            if leases.patience_spent(lease.attempts + 1) >= patience:
+            if job.hopeless or leases.patience_spent(lease.attempts + 1) >= patience:
                 await self.control(
                     finishing.fail,
                     lease.run_id,
-                    reason=f"{job.problem.message} It was tried for {patience:g} seconds. Check "
+                    reason=f"{problem.message} It was tried for {patience:g} seconds. Check "
                     "that it runs and that this machine may reach it, then Retry failed.",
                 )
             else:
                 delay = leases.backoff(lease.attempts)
                 await self.control(leases.hand_back, lease, delay=delay)
-        elif job.problem is not None:
+        elif problem is not None and problem.kind == "waiting":
+            await self.control(leases.postpone, lease, delay=job.delay)
+        elif problem is not None:
             await self.control(leases.hand_back, lease, delay=job.delay)
         elif job.open_slots:
             await self.control(leases.release, lease)
-        elif await self.control(leases.finish, lease):
+        elif await self._finish(lease):
             self.shards += 1
-            await self.control(finishing.complete_if_done, lease.run_id)
+
+    async def _finish(self, lease: Lease) -> bool:
+        """Shards that end while others are being finished are finished together."""
+        future: asyncio.Future[bool] = self._loop.create_future()
+        self._finished.append((lease, future))
+        if self._finishing is None or self._finishing.done():
+            self._finishing = self._spawn(self._finish_all())
+        return await future
+
+    async def _finish_all(self) -> None:
+        while self._finished:
+            group, self._finished = self._finished, []
+            try:
+                done = await self.control(leases.finish_many, [lease for lease, _ in group])
+                for run_id in {lease.run_id for lease, _ in group}:
+                    await self.control(finishing.complete_if_done, run_id)
+            except Exception as error:
+                for _, future in group:
+                    future.set_exception(error)
+            else:
+                for lease, future in group:
+                    future.set_result(lease.shard_id in done)
 
     # One slot
 
-    async def _slot(self, job: Job, line: Line, slot: Slot) -> None:
+    def _start(self, line: Line, entry: Entry) -> None:
+        line.unsettled += entry.job.limited
+        task = self._spawn(self._ask(line, entry))
+        entry.job.calls.add(task)
+        task.add_done_callback(entry.job.calls.discard)
+
+    async def _ask(self, line: Line, entry: Entry) -> None:
+        """One call. Its place is free as soon as it ends, whatever becomes of the slot."""
+        job = entry.job
+        verdict, tokens, retry_after, close_for = Verdict.NOTHING, 0, 0.0, 0.0
+        goes_on = False
         try:
-            outcome = await self._answer(job, line, slot)
-            if outcome is None:
-                return
-            future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-            result = writer.Result(
-                job.run, job.lease, slot.case, slot.replicate, outcome, clock.now()
-            )
-            await self.results.put((result, future))
-            if await future:
-                job.open_slots -= 1
-                self.samples += 1
-            else:
-                self.lost += 1
-                job.lose()
-        except Exception:
+            outcome = await line.client.ask(entry.slot.request)
+            verdict, close_for = Verdict.OK, outcome.close_for
+            tokens = outcome.tokens
+            self._store(line, entry, outcome.after(entry.attempt))
+            goes_on = True
+        except (Unreachable, Misconfigured) as problem:
+            verdict = limits.verdict_of(problem)
+            job.stop(problem)
+        except Retry as problem:
+            verdict, retry_after = limits.verdict_of(problem), problem.retry_after or 0.0
+            if (
+                verdict is Verdict.FAILED
+                and line.limiter.open
+                and await self._stands(line, [job.run])
+            ):
+                verdict = Verdict.OK
+            goes_on = self._again(line, entry, problem)
+        except Exception as error:
+            job.defect = job.defect or error
             job.halt()  # the other slots of the shard make no new call
-            raise
         finally:
-            line.pending -= 1
+            line.limiter.put(verdict, tokens=tokens, retry_after=retry_after, close_for=close_for)
+            if not goes_on:
+                line.unsettled -= job.limited
+                self._conclude(line, entry)
+            line.kick()
 
-    async def _answer(self, job: Job, line: Line, slot: Slot) -> Outcome | None:
-        """Ask until there is an outcome; None when the shard has to be left as it is."""
-        for attempt in range(1, MAX_ATTEMPTS + 1):
-            token = await self._turn(job, line)
-            if token is None:
-                return None
-            try:
-                outcome = await line.client.ask(slot.request)
-            except (Misconfigured, Unreachable) as problem:
-                job.stop(problem)
-                return None
-            except Retry as problem:
-                last: Problem = problem
-                delay = self._delay(attempt, problem)
-            else:
-                used = (outcome.parsed.prompt_tokens or 0) + (outcome.parsed.completion_tokens or 0)
-                await line.limiter.spent(used)
-                return outcome.after(attempt)
-            finally:
-                await line.limiter.give_back(token)
-                line.local.release()
-            if attempt == MAX_ATTEMPTS:
-                break
-            if isinstance(last, Retry) and last.retry_after:
-                await line.limiter.close_for(last.retry_after)
-            if time.monotonic() + delay > self.deadline:
-                if job.lease.attempts >= MAX_WAITS:
-                    break
-                job.stop(last, delay=delay)
-                return None
-            if await job.sleep(delay):
-                return None
-        return failed(slot.request, last, attempt)
-
-    async def _turn(self, job: Job, line: Line) -> str | None:
-        """Wait for a place at the endpoint, in this worker and over all. None: do not call."""
-        await line.local.acquire()
+    async def _stands(self, line: Line, runs: Iterable[Run]) -> bool:
+        """After failures behind an open breaker: is the endpoint up, so that it is the prompts?
+        Asked only for runs that it answered before; where it answers, the breaker closes."""
+        if line.checking:
+            return False
+        line.checking = True
         try:
-            while not job.halted:
-                token, wait = await line.limiter.try_acquire()
-                if token:
-                    return token
-                if time.monotonic() + wait > self.deadline:
-                    # Others may be served meanwhile: do not hold the shard through a long wait.
-                    if wait > 1.0:
-                        job.stop(Problem("waiting", "The endpoint asked to wait."), delay=wait)
-                    break
-                if await job.sleep(min(wait, 1.0)):
-                    break
-        except BaseException:
-            line.local.release()
-            raise
-        line.local.release()
-        return None
+            for run in runs:
+                if not await self.control(standing.answered_before, run):
+                    continue
+                outcome = await standing.ask(line.client, run.model_version)
+                if outcome is None:
+                    return False
+                await self.control(standing.charge, run.model_version, outcome)
+                line.limiter.stands()
+                line.kick()
+                return True
+            return False
+        finally:
+            line.checking = False
 
-    def _delay(self, attempt: int, problem: Retry) -> float:
-        backoff = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** (attempt - 1))
-        backoff *= random.uniform(0.5, 1.0)  # noqa: S311
-        return max(backoff, problem.retry_after or 0.0)
+    def _again(self, line: Line, entry: Entry, problem: Retry) -> bool:
+        """Ask again later, or let the error be the outcome. False: the shard is left as it is."""
+        job = entry.job
+        backoff = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2 ** (entry.attempt - 1))
+        delay = max(backoff * random.uniform(0.5, 1.0), problem.retry_after or 0.0)  # noqa: S311
+        too_late = time.monotonic() + delay > self.deadline
+        if entry.attempt >= MAX_ATTEMPTS or (too_late and job.lease.attempts >= MAX_WAITS):
+            self._store(line, entry, failed(entry.slot.request, problem, entry.attempt))
+            return True
+        if too_late:
+            job.stop(problem, delay=delay)
+        if job.halted:
+            return False
+        entry.attempt += 1
+        line.unsettled -= job.limited
+        job.queued.add(entry)
+        self._loop.call_later(delay, self._back, line, entry)
+        return True
+
+    def _back(self, line: Line, entry: Entry) -> None:
+        if entry in entry.job.queued:  # else its shard was given up meanwhile
+            line.push(entry, first=True)
+            line.kick()
+
+    def _store(self, line: Line, entry: Entry, outcome: Outcome) -> None:
+        job, slot = entry.job, entry.slot
+        result = writer.Result(
+            job.run, job.lease, slot.row, slot.replicate, outcome, clock.now(), slot.case
+        )
+        self.outbox.put(result, line, entry)
+        self._claim_more(line)
+
+    def _conclude(self, line: Line, entry: Entry) -> None:
+        """Nothing more happens to this slot here."""
+        line.drop(entry)
+        line.pending -= 1
+        self._claim_more(line)
+        entry.job.under_way -= 1
+        if not entry.job.under_way:
+            entry.job.ended.set()
+
+    def _claim_more(self, line: Line) -> None:
+        if line.room >= settings.GOVTRACK["SHARD_CASES"]:
+            self._changed.set()
 
     # Helpers that run beside
-
-    async def _write_results(self) -> None:
-        while True:
-            batch = [await self.results.get()]
-            while not self.results.empty() and len(batch) < 50:
-                batch.append(self.results.get_nowait())
-            try:
-                await self._write(batch)
-            except Exception:
-                # One result that cannot be stored must not take the others with it.
-                for entry in batch:
-                    try:
-                        await self._write([entry])
-                    except Exception as error:
-                        if not entry[1].done():
-                            entry[1].set_exception(error)
-
-    async def _write(self, batch: list[tuple[writer.Result, asyncio.Future[bool]]]) -> None:
-        loop = asyncio.get_running_loop()
-        stored = await loop.run_in_executor(
-            self._writer, writer.write, [result for result, _ in batch]
-        )
-        for (_, future), ok in zip(batch, stored, strict=True):
-            if not future.done():
-                future.set_result(ok)
 
     async def _keep_leases(self) -> None:
         """Prolong leases, and hear within a second or two that a run was paused or cancelled."""
         every = min(leases.lease_seconds() / 3, 1.5)
-        kept_at = time.monotonic()
         while True:
             await asyncio.sleep(every)
             jobs = list(self.jobs.values())
             try:
+                # Through an outage it waits: only the database knows whether leases still hold.
                 states = await self.control(leases.heartbeat, [job.lease for job in jobs])
-                kept_at = time.monotonic()
             except Exception:
                 log.exception("heartbeat_failed")
-                if time.monotonic() - kept_at < leases.lease_seconds():
-                    continue
-                states = {}
+                continue
             for job in jobs:
                 state = states.get(job.lease.shard_id)
-                if job.settling:
+                if job.settling or job.lease.shard_id not in self.jobs:
                     continue
                 if state is None:
                     log.warning("lease_lost", shard_id=str(job.lease.shard_id))
@@ -349,5 +447,12 @@ class Session:
                     job.abandon()
                 elif state == RunState.PAUSED:
                     job.halt()
-            for line in self.lines.values():
-                await line.limiter.renew()
+            await self._heed_changed_endpoints()
+
+    async def _heed_changed_endpoints(self) -> None:
+        """An endpoint that a person changed is called no more as it was: what still waits goes
+        back, and is loaded again as the endpoint is now."""
+        used = [key for key, line in self.lines.items() if line.waiting]
+        for key in await self.control(outdated, used) if used else ():
+            for job in self.lines[key].jobs():
+                job.halt()

@@ -11,11 +11,14 @@
 from __future__ import annotations
 
 import email.utils
+import ipaddress
 import re
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
+from apps.core import outbound
 from apps.evaluations.scorers.base import storable_text
 
 MAX_MESSAGE = 600
@@ -26,6 +29,13 @@ FILTER_CODES = frozenset({"content_filter", "content_policy_violation"})
 MODEL_MISSING = re.compile(
     r"model.{0,200}(not found|does not exist|not exist|unknown|no such|not available|not loaded)"
     r"|(no such|unknown|invalid) model",
+    re.IGNORECASE | re.DOTALL,
+)
+
+TOO_LONG = re.compile(
+    r"context (length|size|window)|maximum context|context_length|exceed_context"
+    r"|prompt is too long|(prompt|input|request).{0,40}too (long|large|many tokens)"
+    r"|too many (input )?tokens|token count.{0,60}exceeds",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -77,6 +87,31 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None if when is None else min(max(0.0, when - time.time()), MAX_RETRY_AFTER)
 
 
+def nothing_remains(headers: Mapping[str, str]) -> float:
+    """Seconds to make no call where the headers of an answer say that no request remains; else 0.
+
+    `x-ratelimit-reset-requests` is the time until the whole allowance is back; one request of it
+    is back after its share of that.
+    """
+    if headers.get("x-ratelimit-remaining-requests", "").strip() != "0":
+        return 0.0
+    reset = duration(headers.get("x-ratelimit-reset-requests", ""))
+    limit = headers.get("x-ratelimit-limit-requests", "").strip()
+    share = int(limit) if re.fullmatch(r"\d{1,9}", limit) and int(limit) else 1
+    return min(reset / share, MAX_RETRY_AFTER)
+
+
+def duration(text: str) -> float:
+    """Seconds of "20ms", "1s", "6m0s", "1h2m", "0.5"; 0 for anything else."""
+    text = text.strip()
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
+        return float(text)
+    parts = re.findall(r"(\d{1,9}(?:\.\d+)?)(ms|s|m|h)", text)
+    if not parts or "".join(n + unit for n, unit in parts) != text:
+        return 0.0
+    return sum(float(n) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[unit] for n, unit in parts)
+
+
 def looks_like_html(content_type: str, body: bytes) -> bool:
     start = body[:500].lstrip().lower()
     return "text/html" in content_type.lower() or start.startswith((b"<!doctype html", b"<html"))
@@ -121,6 +156,16 @@ def of_status(
             f"The account at {base_url} has no quota left (HTTP {status}).{quoted} Check its plan "
             "and billing, then Retry failed.",
         )
+    if status in (400, 413, 422, 500) and (
+        code in ("context_length_exceeded", "exceed_context_size_error") or TOO_LONG.search(said)
+    ):
+        return Rejected(
+            "context_length",
+            f"The prompt and the answer asked for do not fit into the model's context "
+            f"(HTTP {status}).{quoted} Shorten the case, lower max_tokens, or test a version with "
+            "a longer context.",
+            status="refused",
+        )
     if status in RETRY_STATUSES or status >= 500:
         kind = "rate_limited" if status == 429 else "server_error"
         return Retry(
@@ -131,8 +176,9 @@ def of_status(
     if 300 <= status < 400:
         return Misconfigured(
             "redirect",
-            f"The endpoint {base_url} redirects (HTTP {status}), and redirects are not followed. "
-            "Set the endpoint's base URL to where it leads, then Retry failed.",
+            f"The endpoint {base_url} redirects (HTTP {status}){_leads_to(headers)}, and redirects "
+            "are not followed. If you trust that address, set it as the endpoint's base URL; then "
+            "Retry failed.",
         )
     if looks_like_html(headers.get("content-type", ""), body):
         return html(base_url, status)
@@ -173,6 +219,23 @@ def of_status(
     return Rejected(
         "bad_request", f"The endpoint refused the prompt (HTTP {status}).{quoted}", status="refused"
     )
+
+
+def _leads_to(headers: Mapping[str, str]) -> str:
+    """Where a redirect points, without what may be secret in its path and query."""
+    try:
+        target = urlsplit(headers.get("location", ""))
+        host, port = target.hostname or "", target.port
+    except ValueError:
+        return ""
+    if not host:
+        return ""
+    try:
+        private = outbound.refusal(ipaddress.ip_address(host), allow_private=False)
+    except ValueError:
+        private = ""
+    place = f"{target.scheme or 'http'}://{host}" + (f":{port}" if port else "")
+    return f" to {place[:200]}" + (" (an address of a private network)" if private else "")
 
 
 def html(base_url: str, status: int) -> Misconfigured:

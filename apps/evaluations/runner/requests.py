@@ -9,7 +9,8 @@ from typing import Any
 
 import rfc8785
 
-from apps.evaluations.suitefile import Case, Suite, render_case
+from apps.evaluations.runner import forms
+from apps.evaluations.suitefile import Case, Suite, asking_of, render_case
 from apps.registry.models import Endpoint, ModelVersion
 
 PATHS = {
@@ -32,7 +33,7 @@ class Request:
 def build(version: ModelVersion, api_style: str, suite: Suite, case: Case) -> Request:
     """The request for a case. The version's own parameters win over the suite's defaults: they
     are what was approved."""
-    messages = render_case(suite, case)
+    messages = forms.messages(render_case(suite, case), api_style)
     if version.system_prompt:
         messages = [{"role": "system", "content": version.system_prompt}, *messages]
     parameters = dict(version.parameters)
@@ -55,6 +56,9 @@ def build(version: ModelVersion, api_style: str, suite: Suite, case: Case) -> Re
         body["prompt"] = "\n".join(m["content"] for m in messages)
     if version.tools and api_style != Endpoint.ApiStyle.COMPLETIONS:
         body["tools"] = version.tools
+    for key, value in forms.asking(asking_of(suite, case), api_style, version.tools).items():
+        if key == "tools" or key not in parameters:
+            body[key] = value
     return Request(PATHS[Endpoint.ApiStyle(api_style)], body, canonical(body))
 
 
