@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 import django_filters as df
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
 from rest_framework.response import Response
@@ -23,7 +24,7 @@ from apps.core.api import (
     example,
 )
 from apps.core.serializers import OptionalReason, Reason
-from apps.evaluations import selectors, services
+from apps.evaluations import cadence, estimating, records, schedules, selectors, services
 from apps.evaluations.models import (
     ObservedIdentity,
     Run,
@@ -34,16 +35,24 @@ from apps.evaluations.models import (
     Score,
 )
 from apps.evaluations.serializers import (
+    CadenceRow,
+    Due,
+    DueTimes,
+    EstimateRow,
     IdentityRow,
+    Limited,
+    MoreReplicates,
     NewRun,
     NewSchedule,
     ProgressRow,
     RunRow,
+    RunToEstimate,
     SampleDetail,
     SampleRow,
     SchedulePatch,
     ScheduleRow,
     ScoreRow,
+    VersionToPlan,
 )
 
 SOME_ID = "0197f3a0-7c1e-7b7a-9f53-0d3a5a1c2b4d"
@@ -67,6 +76,7 @@ class ScheduleResource(Listed, Detailed, VisibleResource):
     serializer_class = ScheduleRow
     filterset_class = ScheduleFilter
     ordering_fields = ("created_at", "next_due_at")
+    scopes: ClassVar = {"preview": "read", "propose": "read", "trigger": "run"}
 
     @creates(
         request=NewSchedule,
@@ -87,6 +97,44 @@ class ScheduleResource(Listed, Detailed, VisibleResource):
     def create(self, request: Any) -> Any:
         schedule = services.create_schedule(actor=request.user, **self.body(NewSchedule))
         return self.shown(schedule, status=201)
+
+    @acts(
+        detail=False,
+        request=Due,
+        response=DueTimes,
+        summary="When would it be due? The next five times; nothing is saved",
+        examples=[
+            example("First Monday", {"calendar": "first monday of the month at 02:00"}),
+        ],
+    )
+    def preview(self, request: Any) -> Response:
+        times = schedules.preview(**self.body(Due))
+        return Response({"next_runs": [moment.isoformat() for moment in times]})
+
+    @acts(
+        detail=False,
+        request=VersionToPlan,
+        response=CadenceRow,
+        summary="How often should this version be asked? A proposal by risk tier",
+        examples=[example("Of a version", {"model_version": SOME_ID})],
+    )
+    def propose(self, request: Any) -> Response:
+        version = self.body(VersionToPlan)["model_version"]
+        return Response(CadenceRow(asdict(cadence.proposed(version))).data)
+
+    @acts(
+        request=Reason,
+        response=RunRow,
+        summary="Run it now and urgently, before all other work",
+        status=201,
+        examples=[example("An alarm", {"reason": "The one-token probe alarmed at 02:10."})],
+    )
+    def trigger(self, request: Any, pk: Any = None) -> Any:
+        run = services.trigger_schedule(
+            actor=request.user, schedule=self.get_object(), **self.body(Reason)
+        )
+        data = RunRow(services.run_by_id(run.pk), context=self.get_serializer_context()).data
+        return Response(data, status=201)
 
     @changes(
         request=SchedulePatch,
@@ -130,7 +178,12 @@ class RunResource(Listed, Detailed, VisibleResource):
     serializer_class = RunRow
     filterset_class = RunFilter
     ordering_fields = ("created_at",)
-    scopes: ClassVar = dict.fromkeys(("create", "pause", "resume", "cancel", "retry_failed"), "run")
+    scopes: ClassVar = {
+        **dict.fromkeys(
+            ("create", "pause", "resume", "cancel", "retry_failed", "extend", "budget"), "run"
+        ),
+        "estimate": "read",
+    }
 
     @creates(
         request=NewRun,
@@ -163,6 +216,56 @@ class RunResource(Listed, Detailed, VisibleResource):
     @acts(request=Reason, response=RunRow, summary="Cancel for good", if_match=True)
     def cancel(self, request: Any, pk: Any = None) -> Any:
         return self._control(services.cancel_run, Reason)
+
+    @acts(
+        detail=False,
+        request=RunToEstimate,
+        response=EstimateRow,
+        summary="What would a run use? Nothing is started",
+        examples=[
+            example("One answer a case", {"model_version": SOME_ID, "suite_revision": SOME_ID})
+        ],
+    )
+    def estimate(self, request: Any) -> Response:
+        found = estimating.estimate(**self.body(RunToEstimate))
+        return Response(EstimateRow(asdict(found)).data)
+
+    @acts(
+        request=MoreReplicates,
+        response=RunRow,
+        summary="Take more answers to every case",
+        description="New slots of the same run. Refused once a baseline or comparison rests on it.",
+        if_match=True,
+        examples=[example("Two more", {"replicates": 2})],
+    )
+    def extend(self, request: Any, pk: Any = None) -> Any:
+        run = self.get_object()
+        self.version(run)
+        return self.shown(
+            services.extend_run(actor=request.user, run=run, **self.body(MoreReplicates))
+        )
+
+    @acts(
+        request=Limited,
+        response=RunRow,
+        summary="Set the run's own budget anew",
+        description="What is left out is not limited. A partial run then goes on by retry-failed.",
+        if_match=True,
+        examples=[example("More tokens", {"max_tokens": 50000})],
+    )
+    def budget(self, request: Any, pk: Any = None) -> Any:
+        run = self.get_object()
+        self.version(run)
+        return self.shown(services.change_budget(actor=request.user, run=run, **self.body(Limited)))
+
+    @extend_schema(
+        summary="All that is needed to repeat it",
+        responses=OpenApiTypes.OBJECT,
+        filters=False,
+    )
+    @action(detail=True, methods=["get"])
+    def record(self, request: Any, pk: Any = None) -> Response:
+        return Response(records.of_run(services.run_by_id(self.get_object().pk)))
 
     @acts(response=RunRow, summary="Ask again where there is no answer yet", if_match=True)
     def retry_failed(self, request: Any, pk: Any = None) -> Any:

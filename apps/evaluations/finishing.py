@@ -14,7 +14,7 @@ from apps.audit.services import SYSTEM, Actor, record
 from apps.core import clock
 from apps.core.models import Outbox
 from apps.evaluations import lifecycle, totals
-from apps.evaluations.models import Run, RunState, Shard
+from apps.evaluations.models import Run, RunState, Sample, Shard
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,9 @@ def begin(run_ids: Iterable[UUID]) -> None:
 
 def complete_if_done(run_id: UUID) -> Run | None:
     """Complete the run when its last shard is done. Idempotent; None where nothing was to do."""
-    if Shard.objects.filter(run=run_id, done=False).exists():
+    # Two looks, so that each is answered from its own small index.
+    undone = Shard.objects.filter(run=run_id, done=False)
+    if undone.filter(lease_owner="").exists() or undone.exclude(lease_owner="").exists():
         return None
     with transaction.atomic():
         run = Run.objects.select_for_update().get(pk=run_id)
@@ -62,6 +64,51 @@ def fail(run_id: UUID, *, reason: str) -> Run | None:
         return move(run, "fail", actor=SYSTEM, summary="Failed", reason=reason)
 
 
+def stop_for_budget(run_id: UUID, *, reason: str) -> Run | None:
+    """No new call is made; what is under way is stored, and then the run ends as partial.
+    Idempotent; None where the run is not on its way (any more)."""
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(pk=run_id)
+        if RunState(run.state) not in lifecycle.MOVES["pause"].sources:
+            return None
+        move(run, "pause", actor=SYSTEM, summary="Reached a budget", reason=reason)
+        run.budget_stop = True
+        run.save_versioned("budget_stop")
+    return run
+
+
+def end_stopped() -> int:
+    """End the runs that a budget stopped, once no call of theirs is under way."""
+    leased = Shard.objects.filter(run=OuterRef("pk"), done=False).exclude(lease_owner="")
+    ids = Run.objects.filter(~Exists(leased), state=RunState.PAUSED, budget_stop=True)
+    return sum(_end_stopped(run_id) for run_id in list(ids.values_list("pk", flat=True)))
+
+
+def _end_stopped(run_id: UUID) -> bool:
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(pk=run_id)
+        open_shards = Shard.objects.filter(run=run, done=False)
+        if run.state != RunState.PAUSED or not run.budget_stop:
+            return False
+        if open_shards.exclude(lease_owner="").exists():
+            return False
+        done = Sample.objects.filter(month=run.month, run=run).count()
+        if done >= run.total_slots:  # the limit was reached by the very last answer
+            open_shards.update(done=True)
+            move(run, "complete", actor=SYSTEM, summary="Completed")
+            return True
+        move(
+            run,
+            "spend",
+            actor=SYSTEM,
+            summary="Ended as partial",
+            reason=f"{run.state_reason} {done:,} of {run.total_slots:,} slots were asked; what was "
+            "answered is kept. A partial run proves nothing: it is not compared and cannot be a "
+            "baseline. Raise the budget, then Retry failed.",
+        )
+    return True
+
+
 def move(run: Run, name: str, *, actor: Actor, summary: str, reason: str = "") -> Run:
     """Make a move that `lifecycle` allows, on a run that the caller has locked.
 
@@ -73,6 +120,9 @@ def move(run: Run, name: str, *, actor: Actor, summary: str, reason: str = "") -
     run.state = step.target
     run.state_reason = reason
     fields = ["state", "state_reason"]
+    if run.budget_stop and step.target != RunState.PARTIAL:
+        run.budget_stop = False
+        fields.append("budget_stop")
     if step.target == RunState.RUNNING and run.started_at is None:
         run.started_at = now
         fields.append("started_at")

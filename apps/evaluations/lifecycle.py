@@ -14,10 +14,12 @@ from apps.evaluations.models import Run, RunState
 
 S = RunState
 OPEN = frozenset({S.QUEUED, S.RUNNING, S.PAUSED})
-FINISHED = frozenset({S.COMPLETE, S.FAILED, S.CANCELLED})
+FINISHED = frozenset({S.COMPLETE, S.FAILED, S.PARTIAL, S.CANCELLED})
 # A call that was under way when somebody paused is paid for: its answer is kept.
 WRITABLE = frozenset({S.RUNNING, S.PAUSED})
 CLAIMABLE = frozenset({S.QUEUED, S.RUNNING})
+# Moves that add answers to a complete run: not once something rests on those it has.
+ADDING = frozenset({"retry", "extend"})
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,28 @@ MOVES: dict[str, Move] = {
     move.name: move
     for move in (
         Move("begin", "Begin", frozenset({S.QUEUED}), S.RUNNING),
-        Move("complete", "Complete", frozenset({S.QUEUED, S.RUNNING}), S.COMPLETE),
+        # Paused too: its last calls were under way, and their answers were kept.
+        Move("complete", "Complete", OPEN, S.COMPLETE),
         Move("fail", "Fail", OPEN, S.FAILED),
         Move("pause", "Pause", frozenset({S.QUEUED, S.RUNNING}), S.PAUSED, "run.control"),
         Move("resume", "Resume", frozenset({S.PAUSED}), S.QUEUED, "run.control"),
         Move("cancel", "Cancel", OPEN, S.CANCELLED, "run.control"),
-        Move("retry", "Retry failed", frozenset({S.FAILED}), S.QUEUED, "run.control"),
+        # Complete: only the slots that came to an error get another one each.
+        Move(
+            "retry",
+            "Retry failed",
+            frozenset({S.FAILED, S.PARTIAL, S.COMPLETE}),
+            S.QUEUED,
+            "run.control",
+        ),
+        Move(
+            "extend",
+            "Take more replicates",
+            frozenset({S.QUEUED, S.RUNNING, S.PAUSED, S.COMPLETE}),
+            S.QUEUED,
+            "run.control",
+        ),
+        Move("spend", "Stop at a budget", OPEN, S.PARTIAL),
     )
 }
 
@@ -61,10 +79,12 @@ def check(run: Run, name: str) -> Move:
 
 def moves_for(user: Any, run: Run) -> list[Move]:
     """The moves that this person may make now: the buttons of the page."""
+    sealed = run.state == S.COMPLETE and bool(run.sealed)
     return [
         move
         for move in MOVES.values()
         if move.action
+        and not (sealed and move.name in ADDING)
         and RunState(run.state) in move.sources
         and permissions.can(user, move.action, run)
     ]

@@ -16,6 +16,12 @@ def digest_of(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
+def compressed(contents: Iterable[bytes]) -> list[bytes]:
+    """As they are kept in `data`."""
+    compress = zstandard.ZstdCompressor(level=3).compress
+    return [compress(content) for content in contents]
+
+
 def put_many(contents: Iterable[bytes]) -> None:
     """Store what is not there yet. Safe to call at once from many processes."""
     compress = zstandard.ZstdCompressor(level=3).compress

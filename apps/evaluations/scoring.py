@@ -23,10 +23,14 @@ class Plan:
     metrics: dict[str, str]
 
     def results(self, case: Case, answer: Answer) -> dict[str, ScoreResult]:
-        """The result for every metric, by its key. Never raises."""
-        wanted = set(self.metrics.values())
+        """The result for every metric that rules can score, by its key. Never raises."""
+        wanted = {s for s in self.metrics.values() if not self.scorers[s].deferred}
         found = {k: s.score(answer, case) for k, s in self.scorers.items() if k in wanted}
-        return {key: found[scorer] for key, scorer in self.metrics.items()}
+        return {key: found[scorer] for key, scorer in self.metrics.items() if scorer in found}
+
+    def metric_keys(self, deferred: str = "") -> list[str]:
+        """Metrics of one way of scoring: "" for rules, else the scorers' `deferred`."""
+        return [k for k, s in self.metrics.items() if self.scorers[s].deferred == deferred]
 
 
 def plan_of(revision: SuiteRevision) -> Plan:

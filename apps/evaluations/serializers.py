@@ -1,4 +1,4 @@
-"""Suites, schedules, runs and the answers that came."""
+"""Schedules, runs and the answers that came."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rest_framework import serializers
 
 from apps.accounts.serializers import VisibleField
 from apps.core.serializers import FiniteFloatField, Ref, Row, Strict
-from apps.evaluations import payloads
+from apps.evaluations import payloads, schedules
 from apps.evaluations.models import (
     ObservedIdentity,
     Payload,
@@ -19,72 +19,18 @@ from apps.evaluations.models import (
     Sample,
     Schedule,
     Score,
-    Suite,
-    SuiteCase,
     SuiteRevision,
 )
 from apps.registry.models import ModelVersion
 
 
-class SuiteRow(Row):
-    class Meta:
-        model = Suite
-        fields = (
-            "id",
-            "slug",
-            "name",
-            "summary",
-            "archived",
-            "row_version",
-            "created_at",
-            "updated_at",
-        )
-
-
-class RevisionRow(Row):
-    class Meta:
-        model = SuiteRevision
-        fields = (
-            "id",
-            "suite",
-            "number",
-            "content_hash",
-            "case_count",
-            "document",
-            "imported_by",
-            "created_at",
-        )
-
-
-class CaseRow(Row):
-    class Meta:
-        model = SuiteCase
-        fields = ("id", "position", "case_id", "content_hash", "document")
-
-
-class SuiteUpload(serializers.Serializer[Any]):
-    """A suite file, and its cases as JSON Lines where they are in a file of their own."""
-
-    file = serializers.FileField(help_text="The suite: YAML or JSON.")
-    cases = serializers.FileField(required=False, help_text="JSON Lines, one case a line.")
-
-
-class ImportedRow(serializers.Serializer[Any]):
-    created = serializers.BooleanField(help_text="False: this very content was stored already.")
-    revision = RevisionRow()
-
-
-class CheckedRow(serializers.Serializer[Any]):
-    """A suite that could be imported as it is."""
-
-    slug = serializers.CharField()
-    name = serializers.CharField()
-    cases = serializers.IntegerField()
-    metrics = serializers.ListField(child=serializers.CharField())
-    content_hash = serializers.CharField()
-
-
 class ScheduleRow(Row):
+    next_runs = serializers.SerializerMethodField(help_text="The next five starts, in its zone.")
+
+    @extend_schema_field(serializers.ListField(child=serializers.DateTimeField()))
+    def get_next_runs(self, schedule: Schedule) -> list[str]:
+        return [moment.isoformat() for moment in schedules.upcoming(schedule)]
+
     class Meta:
         model = Schedule
         fields = (
@@ -93,11 +39,21 @@ class ScheduleRow(Row):
             "suite_revision",
             "interval_seconds",
             "cron",
+            "calendar",
             "timezone",
+            "jitter_seconds",
+            "blackouts",
+            "on_alarm",
             "replicates",
             "catch_up",
+            "max_tokens",
+            "max_cost",
+            "currency",
             "enabled",
             "next_due_at",
+            "next_runs",
+            "skipped_at",
+            "skipped_reason",
             "created_by",
             "row_version",
             "created_at",
@@ -105,12 +61,57 @@ class ScheduleRow(Row):
         )
 
 
-class ScheduleTiming(Strict):
+class Limited(Strict):
+    """What one run may use at most; reaching it ends the run as partial."""
+
+    max_tokens = serializers.IntegerField(min_value=1, required=False, allow_null=True)
+    max_cost = serializers.DecimalField(
+        max_digits=14, decimal_places=4, required=False, allow_null=True
+    )
+    currency = serializers.CharField(max_length=3, required=False, allow_blank=True)
+
+
+class Due(Strict):
+    """When it is due: one of interval, cron and calendar rule."""
+
     interval_seconds = serializers.IntegerField(
         min_value=1, max_value=366 * 86_400, required=False, allow_null=True
     )
     cron = serializers.CharField(max_length=120, required=False, allow_blank=True)
+    calendar = serializers.CharField(
+        max_length=120,
+        required=False,
+        allow_blank=True,
+        help_text="In words, e.g. 'weekdays at 02:00' or 'first monday of the month at 02:00'.",
+    )
     timezone = serializers.CharField(max_length=64, required=False, help_text="E.g. Europe/Zurich.")
+    jitter_seconds = serializers.IntegerField(min_value=0, max_value=12 * 3600, required=False)
+    blackouts: Any = serializers.ListField(
+        child=serializers.CharField(max_length=100),
+        required=False,
+        max_length=50,
+        help_text="E.g. 'mon-fri 08:00-18:00', 'daily 22:00-04:00', '2026-12-24..2026-12-27'.",
+    )
+
+
+class DueTimes(serializers.Serializer[Any]):
+    next_runs: Any = serializers.ListField(child=serializers.DateTimeField())
+
+
+class VersionToPlan(Strict):
+    model_version = VisibleField(queryset=ModelVersion.objects.all(), team_path="team")
+
+
+class CadenceRow(serializers.Serializer[Any]):
+    tier = serializers.IntegerField(allow_null=True, help_text="1 is the highest risk.")
+    calendar = serializers.CharField()
+    jitter_seconds = serializers.IntegerField()
+    replicates = serializers.IntegerField()
+    why = serializers.CharField()
+
+
+class ScheduleTiming(Due, Limited):
+    on_alarm = serializers.BooleanField(required=False)
     replicates = serializers.IntegerField(min_value=1, max_value=100, required=False)
     catch_up = serializers.ChoiceField(choices=Schedule.CatchUp.choices, required=False)
 
@@ -137,14 +138,21 @@ class RunRow(Row):
             "schedule",
             "due_at",
             "purpose",
+            "urgency",
+            "reason",
             "replicates",
+            "max_tokens",
+            "max_cost",
+            "currency",
             "state",
             "state_reason",
+            "sealed",
             "total_slots",
             "requested_by",
             "started_at",
             "finished_at",
             "client_version",
+            "code_version",
             "totals",
             "row_version",
             "created_at",
@@ -152,13 +160,37 @@ class RunRow(Row):
         )
 
 
-class NewRun(Strict):
+class NewRun(Limited):
     model_version = VisibleField(queryset=ModelVersion.objects.all(), team_path="team")
     suite_revision = VisibleField(queryset=SuiteRevision.objects.select_related("suite"))
     purpose = serializers.ChoiceField(
         choices=[("baseline", "Baseline"), ("manual", "Asked for")], required=False
     )
     replicates = serializers.IntegerField(min_value=1, max_value=100, required=False)
+    urgency = serializers.ChoiceField(choices=Run.Urgency.choices, required=False)
+    reason = serializers.CharField(max_length=2000, required=False, allow_blank=True)
+
+
+class MoreReplicates(Strict):
+    replicates = serializers.IntegerField(min_value=1, max_value=99)
+
+
+class RunToEstimate(Limited):
+    model_version = VisibleField(queryset=ModelVersion.objects.all(), team_path="team")
+    suite_revision = VisibleField(queryset=SuiteRevision.objects.select_related("suite"))
+    replicates = serializers.IntegerField(min_value=1, max_value=100, required=False)
+
+
+class EstimateRow(serializers.Serializer[Any]):
+    calls = serializers.IntegerField()
+    prompt_tokens = serializers.IntegerField()
+    completion_tokens = serializers.IntegerField()
+    cost = serializers.CharField(allow_null=True, help_text="Null where no price is known.")
+    currency = serializers.CharField()
+    basis = serializers.CharField(help_text="Where these figures come from.")
+    exceeds: Any = serializers.ListField(
+        child=serializers.CharField(), help_text="Limits at which the run would be stopped."
+    )
 
 
 class ProgressRow(serializers.Serializer[Any]):
@@ -171,6 +203,10 @@ class ProgressRow(serializers.Serializer[Any]):
     completion_tokens = serializers.IntegerField(allow_null=True)
     per_second = FiniteFloatField(allow_null=True)
     eta_seconds = FiniteFloatField(allow_null=True)
+    spent: Any = serializers.DictField(
+        child=serializers.CharField(), help_text="Money by currency, where a price is known."
+    )
+    unpriced = serializers.IntegerField(help_text="Answers without a known price.")
 
 
 class SampleRow(Row):
@@ -190,8 +226,13 @@ class SampleRow(Row):
             "finish_reason",
             "prompt_tokens",
             "completion_tokens",
+            "cached_tokens",
+            "cost",
+            "currency",
             "latency_ms",
+            "first_token_ms",
             "attempts",
+            "requested_model",
             "returned_model",
             "system_fingerprint",
             "headers",

@@ -1,103 +1,52 @@
-"""The verbs: import a suite, start and steer a run, plan reruns. See docs/architecture.md."""
+"""The verbs of runs: start, steer, retry, extend. Those of suites are in `suites.py`, those of
+schedules in `planning.py`, of prices and budgets in `prices.py` and `budgets.py`."""
 
 from __future__ import annotations
 
-import datetime as dt
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
-from django.conf import settings
-from django.db import IntegrityError, transaction
-from django.db.models import F, Max
+from django.db import connection, transaction
+from django.db.models import F
+from django.db.models.functions import Now
 
 from apps.accounts.permissions import require
 from apps.audit.services import SYSTEM, Actor, record
 from apps.core import clock
 from apps.core.errors import Conflict, InvalidInput
-from apps.evaluations import finishing, schedules, stored, suitefile, wake
-from apps.evaluations.models import (
-    Run,
-    RunState,
-    Schedule,
-    Shard,
-    Suite,
-    SuiteCase,
-    SuiteRevision,
-)
+from apps.evaluations import budgets, creating, finishing, lifecycle, wake
+from apps.evaluations.creating import MAX_REPLICATES as MAX_REPLICATES
+from apps.evaluations.models import Run, RunState, SuiteRevision
 from apps.evaluations.partitions import ensure_month
+from apps.evaluations.planning import create_schedule as create_schedule
+from apps.evaluations.planning import create_scheduled_run as create_scheduled_run
+from apps.evaluations.planning import start_top_up as start_top_up
+from apps.evaluations.planning import start_urgent_runs as start_urgent_runs
+from apps.evaluations.planning import trigger_schedule as trigger_schedule
+from apps.evaluations.planning import update_schedule as update_schedule
+from apps.evaluations.suites import import_suite as import_suite
 from apps.registry.models import ModelVersion
 
-MAX_REPLICATES = 100
-MAX_SLOTS = 100_000
-SCHEDULE_FIELDS = frozenset(
-    {
-        "suite_revision",
-        "interval_seconds",
-        "cron",
-        "timezone",
-        "replicates",
-        "catch_up",
-        "enabled",
-    }
-)
-TIMING_FIELDS = frozenset({"interval_seconds", "cron", "timezone"})
+# Cases of a run whose answers are too few because some came to an error: how many are wanting.
+WANTING = """
+WITH wrong AS (
+  SELECT case_id, count(*) AS stored, count(*) FILTER (WHERE status <> 'error') AS good
+    FROM evaluations_sample WHERE month = %(month)s AND run_id = %(run)s
+   GROUP BY 1 HAVING count(*) FILTER (WHERE status = 'error') > 0)
+SELECT c.position, %(replicates)s - w.good - (sum(s.replicates) - w.stored) AS wanting
+  FROM wrong w
+  JOIN evaluations_suitecase c ON c.id = w.case_id
+  JOIN evaluations_shard s
+    ON s.run_id = %(run)s AND c.position BETWEEN s.first_position AND s.last_position
+ GROUP BY c.position, w.good, w.stored ORDER BY c.position
+"""
 
 
 def _require(actor: Any, action: str, obj: Any) -> None:
     if actor is not SYSTEM:
         require(actor, action, obj)
-
-
-def _person(actor: Any) -> Any:
-    return None if actor is SYSTEM else actor
-
-
-def import_suite(*, actor: Actor, suite: suitefile.Suite) -> tuple[SuiteRevision, bool]:
-    """Store a checked suite as a new revision. The same content again gives the stored revision
-    and False. Raises NotAllowed."""
-    row = Suite.objects.filter(slug=suite.slug).first()
-    _require(actor, "suite.edit", row or Suite(slug=suite.slug))
-    with transaction.atomic():
-        Suite.objects.bulk_create(
-            [Suite(slug=suite.slug, name=suite.name, summary=suite.summary)],
-            ignore_conflicts=True,
-        )
-        row = Suite.objects.select_for_update().get(slug=suite.slug)
-        known = row.revisions.filter(content_hash=suite.content_hash).first()
-        if known is not None:
-            return known, False
-        latest = row.revisions.aggregate(latest=Max("number"))["latest"] or 0
-        if (row.name, row.summary) != (suite.name, suite.summary):
-            row.name, row.summary = suite.name, suite.summary
-            row.save_versioned("name", "summary")
-        revision = SuiteRevision.objects.create(
-            suite=row,
-            number=latest + 1,
-            content_hash=suite.content_hash,
-            document=stored.document_of(suite),
-            case_count=len(suite.cases),
-            imported_by=_person(actor),
-        )
-        SuiteCase.objects.bulk_create(
-            [
-                SuiteCase(
-                    revision=revision,
-                    position=position,
-                    case_id=case.id,
-                    content_hash=case.content_hash,
-                    document=case.canonical(),
-                )
-                for position, case in enumerate(suite.cases)
-            ],
-            batch_size=1000,
-        )
-        record(
-            "evaluations.suite_imported",
-            actor=actor,
-            obj=revision,
-            summary=f"Imported {revision} ({len(suite.cases)} cases).",
-            changes={"content_hash": suite.content_hash, "cases": len(suite.cases)},
-        )
-    return revision, True
 
 
 def start_run(
@@ -107,11 +56,17 @@ def start_run(
     suite_revision: SuiteRevision,
     purpose: str = "manual",
     replicates: int = 1,
+    urgency: int = Run.Urgency.NORMAL,
+    reason: str = "",
+    max_tokens: int | None = None,
+    max_cost: Decimal | None = None,
+    currency: str = "",
 ) -> Run:
-    """Queue a run, cut into shards, and wake workers up.
+    """Queue a run, cut into shards, and wake workers up. `max_tokens` and `max_cost` are the run's
+    own budget: reaching it ends the run as partial.
 
-    Raises NotAllowed, InvalidInput (purpose, replicates) and Conflict (endpoint switched off,
-    suite archived).
+    Raises NotAllowed, InvalidInput (purpose, replicates, urgency, limits) and Conflict (endpoint
+    switched off, suite archived, budget used up).
     """
     _require(actor, "run.start", model_version)
     if purpose not in (Run.Purpose.BASELINE, Run.Purpose.MANUAL):
@@ -120,15 +75,25 @@ def start_run(
             field="purpose",
             remedy="Use 'baseline' or 'manual'.",
         )
+    if urgency not in Run.Urgency.values:
+        raise InvalidInput(
+            "There is no such urgency.", field="urgency", remedy="Use 0 (low), 1 or 2 (urgent)."
+        )
     ensure_month(clock.month_of(clock.now()))
     with transaction.atomic():
-        run = _create_run(
+        run = creating.create_run(
             actor=actor,
             model_version=model_version,
             suite_revision=suite_revision,
             purpose=purpose,
             replicates=replicates,
+            urgency=urgency,
+            reason=reason.strip()[:2000],
+            max_tokens=max_tokens,
+            max_cost=max_cost,
+            currency=currency,
         )
+        limits = {"max_tokens": max_tokens, "max_cost": max_cost and f"{max_cost} {currency}"}
         record(
             "evaluations.run_requested",
             actor=actor,
@@ -141,100 +106,10 @@ def start_run(
                 "suite_revision": suite_revision,
                 "replicates": replicates,
                 "slots": run.total_slots,
+                **{name: value for name, value in limits.items() if value is not None},
             },
         )
     return run
-
-
-def create_scheduled_run(*, schedule: Schedule, due_at: dt.datetime) -> Run:
-    """The run of a schedule that is due; called by `schedules`, inside its transaction."""
-    run = _create_run(
-        actor=SYSTEM,
-        model_version=schedule.model_version,
-        suite_revision=schedule.suite_revision,
-        purpose=Run.Purpose.SCHEDULED,
-        replicates=schedule.replicates,
-        schedule=schedule,
-        due_at=due_at,
-    )
-    record(
-        "evaluations.run_scheduled",
-        actor=SYSTEM,
-        obj=run,
-        object_name=finishing.name_of(run),
-        summary=f"Scheduled rerun: {finishing.name_of(run)}, {run.total_slots} answers.",
-        changes={"schedule": str(schedule.pk), "due_at": due_at, "slots": run.total_slots},
-    )
-    return run
-
-
-def _create_run(
-    *,
-    actor: Actor,
-    model_version: ModelVersion,
-    suite_revision: SuiteRevision,
-    purpose: str,
-    replicates: int,
-    schedule: Schedule | None = None,
-    due_at: dt.datetime | None = None,
-) -> Run:
-    _check_replicates(replicates)
-    if not model_version.endpoint.active:
-        raise Conflict(
-            f"The endpoint '{model_version.endpoint.name}' is switched off.",
-            field="model_version",
-            remedy="Switch the endpoint on, or choose another version.",
-        )
-    if suite_revision.suite.archived:
-        raise Conflict(
-            f"The suite '{suite_revision.suite.name}' is archived.",
-            field="suite_revision",
-            remedy="Choose another suite.",
-        )
-    slots = suite_revision.case_count * replicates
-    if slots > MAX_SLOTS:
-        raise InvalidInput(
-            f"This run would ask for {slots:,} answers; the most is {MAX_SLOTS:,}.",
-            field="replicates",
-            remedy="Take fewer replicates, or split the suite.",
-        )
-    run = Run.objects.create(
-        model_version=model_version,
-        suite_revision=suite_revision,
-        schedule=schedule,
-        due_at=due_at,
-        purpose=purpose,
-        replicates=replicates,
-        month=clock.month_of(clock.now()),
-        total_slots=slots,
-        requested_by=_person(actor),
-    )
-    # A shard is about SHARD_CASES calls, so that a lease is short whatever the replicates.
-    size = max(1, settings.GOVTRACK["SHARD_CASES"] // replicates)
-    starts = range(0, suite_revision.case_count, size)
-    Shard.objects.bulk_create(
-        [
-            Shard(
-                run=run,
-                index=index,
-                first_position=first,
-                last_position=min(first + size, suite_revision.case_count) - 1,
-            )
-            for index, first in enumerate(starts)
-        ],
-        batch_size=1000,
-    )
-    wake.workers_after_commit()
-    return run
-
-
-def _check_replicates(replicates: int) -> None:
-    if not 1 <= replicates <= MAX_REPLICATES:
-        raise InvalidInput(
-            f"Replicates must lie between 1 and {MAX_REPLICATES}.",
-            field="replicates",
-            remedy="3 to 5 show a model's own randomness; 1 is enough for a rerun.",
-        )
 
 
 def pause_run(*, actor: Actor, run: Run, reason: str = "") -> Run:
@@ -243,7 +118,7 @@ def pause_run(*, actor: Actor, run: Run, reason: str = "") -> Run:
 
 
 def resume_run(*, actor: Actor, run: Run, reason: str = "") -> Run:
-    """Go on where it was paused. Raises Conflict, NotAllowed."""
+    """Go on where it was paused. Raises NotAllowed, and Conflict where a budget is used up."""
     return _steer(actor, run, "resume", "Resumed", reason)
 
 
@@ -252,147 +127,189 @@ def cancel_run(*, actor: Actor, run: Run, reason: str = "") -> Run:
     return _steer(actor, run, "cancel", "Cancelled", reason)
 
 
-def retry_failed(*, actor: Actor, run: Run) -> Run:
-    """Go on with a failed run: slots that have an answer keep it. Raises Conflict, NotAllowed."""
-    return _steer(actor, run, "retry", "Retried", "")
-
-
 def _steer(actor: Actor, run: Run, name: str, summary: str, reason: str) -> Run:
     _require(actor, "run.control", run)
     with transaction.atomic():
         locked = Run.objects.select_for_update().get(pk=run.pk)
+        lifecycle.check(locked, name)
+        if name == "resume":
+            _check_budget(locked)
         finishing.move(locked, name, actor=actor, summary=summary, reason=reason.strip()[:2000])
         if locked.state == RunState.QUEUED:
-            # A raised fence keeps out whoever still holds a lease from before.
-            locked.shards.filter(done=False).update(
-                lease_owner="",
-                lease_until=None,
-                fence=F("fence") + 1,
-                attempts=0,
-                not_before=clock.now(),
-            )
-            wake.workers_after_commit()
+            _requeue(locked)
     return locked
 
 
-def create_schedule(
+def _requeue(run: Run) -> None:
+    # A raised fence keeps out whoever still holds a lease from before.
+    run.shards.filter(done=False).update(
+        lease_owner="",
+        lease_until=None,
+        fence=F("fence") + 1,
+        attempts=0,
+        not_before=Now(),
+    )
+    wake.workers_after_commit()
+
+
+def _check_budget(run: Run) -> None:
+    if said := budgets.reached(run):
+        raise Conflict(
+            f"{said} The run would stop at once.",
+            field="budget",
+            remedy="Raise the budget first, or start a run with a larger one of its own.",
+            code="budget_used_up",
+        )
+
+
+def retry_failed(*, actor: Actor, run: Run) -> Run:
+    """Go on with a run that failed or ended at a budget, and ask once more where a slot of a
+    finished run came to an error.
+
+    Nothing stored is overwritten: a slot that came to an error keeps it, and its case gets another
+    slot. Slots that have an answer keep it. Raises NotAllowed, and Conflict where nothing is
+    wanting, a budget is used up, or a baseline or comparison rests on the answers.
+    """
+    _require(actor, "run.control", run)
+    with transaction.atomic():
+        locked = Run.objects.select_for_update().get(pk=run.pk)
+        lifecycle.check(locked, "retry")
+        _check_budget(locked)
+        wanting = _wanting(locked)
+        if locked.state == RunState.COMPLETE and not wanting:
+            raise Conflict(
+                "No slot of this run came to an error: there is nothing to retry.", field="state"
+            )
+        if wanting:
+            _check_unsealed(locked)
+            first = creating.next_replicate(locked)
+            for (start, end), count in _stretches(wanting):
+                creating.add_shards(locked, [(start, end)], replicates=count, first_replicate=first)
+            locked.total_slots += sum(count for _, count in wanting)
+            locked.save_versioned("total_slots")
+        said = f"{sum(n for _, n in wanting)} slots are asked once more." if wanting else ""
+        finishing.move(locked, "retry", actor=actor, summary="Retried", reason=said)
+        _requeue(locked)
+    return locked
+
+
+def _wanting(run: Run) -> list[tuple[int, int]]:
+    """(position, how many answers are wanting) of cases that came to an error."""
+    creating.next_replicate(run)  # gives old shards their number of replicates
+    with connection.cursor() as cursor:
+        cursor.execute(WANTING, {"month": run.month, "run": run.pk, "replicates": run.replicates})
+        return [(position, int(n)) for position, n in cursor.fetchall() if n > 0]
+
+
+def _stretches(wanting: Sequence[tuple[int, int]]) -> list[tuple[tuple[int, int], int]]:
+    """Neighbours that want the same number become one stretch of cases."""
+    found: list[tuple[tuple[int, int], int]] = []
+    for position, count in wanting:
+        if found and found[-1][1] == count and found[-1][0][1] == position - 1:
+            found[-1] = ((found[-1][0][0], position), count)
+        else:
+            found.append(((position, position), count))
+    return found
+
+
+def extend_run(*, actor: Actor, run: Run, replicates: int) -> Run:
+    """`replicates` more answers to every case: new slots of the same run, next to those it has.
+
+    Raises NotAllowed, InvalidInput (replicates), and Conflict where the run ended otherwise than
+    complete, a budget is used up, or a baseline or comparison rests on its answers.
+    """
+    _require(actor, "run.control", run)
+    creating.check_replicates(replicates)
+    with transaction.atomic():
+        locked = Run.objects.select_for_update().get(pk=run.pk)
+        lifecycle.check(locked, "extend")
+        _check_unsealed(locked)
+        _check_budget(locked)
+        creating.check_replicates(locked.replicates + replicates)
+        cases = locked.suite_revision.case_count
+        creating.check_slots(locked.total_slots + cases * replicates)
+        creating.add_shards(
+            locked,
+            [(0, cases - 1)],
+            replicates=replicates,
+            first_replicate=creating.next_replicate(locked),
+        )
+        before = locked.replicates
+        locked.replicates += replicates
+        locked.total_slots += cases * replicates
+        locked.save_versioned("replicates", "total_slots")
+        record(
+            "evaluations.run_extended",
+            actor=actor,
+            obj=locked,
+            object_name=finishing.name_of(locked),
+            summary=f"Extended {finishing.name_of(locked)} to {locked.replicates} answers a case.",
+            changes={"replicates": [before, locked.replicates], "slots": locked.total_slots},
+        )
+        if locked.state == RunState.COMPLETE:
+            finishing.move(locked, "extend", actor=actor, summary="Went on with")
+        wake.workers_after_commit()
+    return locked
+
+
+def change_budget(
     *,
     actor: Actor,
-    model_version: ModelVersion,
-    suite_revision: SuiteRevision,
-    interval_seconds: int | None = None,
-    cron: str = "",
-    timezone: str = "UTC",
-    replicates: int = 1,
-    catch_up: str = "once",
-) -> Schedule:
-    """Plan reruns by interval or cron. Raises InvalidInput naming the field, NotAllowed, and
-    Conflict where this version and suite have a schedule already."""
-    _require(actor, "schedule.edit", model_version)
-    schedule = Schedule(
-        model_version=model_version,
-        suite_revision=suite_revision,
-        interval_seconds=interval_seconds,
-        cron=cron.strip(),
-        timezone=timezone,
-        replicates=replicates,
-        catch_up=catch_up,
-        created_by=_person(actor),
-    )
-    _check_schedule(schedule)
-    schedule.next_due_at = _first_due(schedule)
-    try:
-        with transaction.atomic():
-            schedule.save(force_insert=True)
-            record(
-                "evaluations.schedule_created",
-                actor=actor,
-                obj=schedule,
-                object_name=_schedule_name(schedule),
-                summary=f"Planned reruns of {_schedule_name(schedule)}.",
-                changes=_schedule_values(schedule),
+    run: Run,
+    max_tokens: int | None = None,
+    max_cost: Decimal | None = None,
+    currency: str = "",
+) -> Run:
+    """Set the run's own budget anew (None: no limit of that kind). A run that it has ended goes on
+    by `retry_failed`. Raises NotAllowed, InvalidInput (limits), and Conflict for an ended run."""
+    _require(actor, "run.start", run.model_version)
+    budgets.check_limits(max_tokens=max_tokens, max_cost=max_cost, currency=currency)
+    with transaction.atomic():
+        locked = Run.objects.select_for_update().get(pk=run.pk)
+        if locked.state not in lifecycle.OPEN | {RunState.PARTIAL}:
+            raise Conflict(
+                f"This run is {locked.get_state_display().lower()}: its budget counts no more.",
+                field="state",
             )
-    except IntegrityError:
-        raise _taken() from None
-    return schedule
-
-
-def update_schedule(
-    *, actor: Actor, schedule: Schedule, row_version: int | None = None, **changes: Any
-) -> Schedule:
-    """Change a schedule. Raises InvalidInput, NotAllowed, StaleVersion and Conflict."""
-    _require(actor, "schedule.edit", schedule.model_version)
-    unknown = sorted(set(changes) - SCHEDULE_FIELDS)
-    if unknown:
-        raise InvalidInput(
-            f"A schedule's {unknown[0]} cannot be changed.",
-            field=unknown[0],
-            remedy="Create another schedule.",
+        if max_cost is not None:
+            budgets.check_open(locked.model_version, max_cost=max_cost, currency=currency)
+        before = [locked.max_tokens, locked.max_cost and str(locked.max_cost)]
+        locked.max_tokens, locked.max_cost, locked.currency = max_tokens, max_cost, currency
+        locked.save_versioned("max_tokens", "max_cost", "currency")
+        record(
+            "evaluations.run_budget_changed",
+            actor=actor,
+            obj=locked,
+            object_name=finishing.name_of(locked),
+            summary=f"Changed the budget of {finishing.name_of(locked)}.",
+            changes={"budget": [before, [max_tokens, max_cost and f"{max_cost} {currency}"]]},
         )
-    try:
-        with transaction.atomic():
-            row = Schedule.objects.select_for_update().get(pk=schedule.pk)
-            before = _schedule_values(row)
-            was_enabled = row.enabled
-            row.row_version = row.row_version if row_version is None else row_version
-            for name, value in changes.items():
-                setattr(row, name, value)
-            _check_schedule(row)
-            fields = set(changes)
-            if fields & TIMING_FIELDS or (row.enabled and not was_enabled):
-                row.next_due_at = _first_due(row)
-                fields.add("next_due_at")
-            row.save_versioned(*sorted(fields))
-            after = _schedule_values(row)
-            record(
-                "evaluations.schedule_changed",
-                actor=actor,
-                obj=row,
-                object_name=_schedule_name(row),
-                summary=f"Changed the reruns of {_schedule_name(row)}.",
-                changes={k: [before[k], v] for k, v in after.items() if before[k] != v},
-            )
-    except IntegrityError:
-        raise _taken() from None
-    return row
+    return locked
 
 
-def _check_schedule(schedule: Schedule) -> None:
-    schedules.check_timing(
-        interval_seconds=schedule.interval_seconds,
-        cron=schedule.cron,
-        timezone=schedule.timezone,
-    )
-    _check_replicates(schedule.replicates)
-    if schedule.catch_up not in Schedule.CatchUp.values:
-        raise InvalidInput(
-            f"There is no catch-up rule '{str(schedule.catch_up)[:40]}'.",
-            field="catch_up",
-            remedy="Use 'once' (one run for all that were missed) or 'skip'.",
+def _check_unsealed(run: Run) -> None:
+    if run.sealed:
+        raise Conflict(
+            f"No answer can be added to this run: {run.sealed}",
+            field="state",
+            remedy="Start another run: its answers are compared, and pooled, as well.",
         )
 
 
-def _first_due(schedule: Schedule) -> dt.datetime:
-    return schedules.next_due(
-        clock.now(),
-        interval_seconds=schedule.interval_seconds,
-        cron=schedule.cron,
-        timezone=schedule.timezone,
-    )
+def seal_run(*, run: Run, because: str) -> bool:
+    """Something is computed from the run's answers now: none is added from here on. False where
+    the run is not complete (any more). Idempotent; called by `drift` before it reads answers."""
+    rows = Run.objects.filter(pk=run.pk, state=RunState.COMPLETE)
+    rows.filter(sealed="").update(sealed=because[:200])
+    return rows.exists()
 
 
-def _schedule_values(schedule: Schedule) -> dict[str, Any]:
-    values = {name: getattr(schedule, name) for name in SCHEDULE_FIELDS - {"suite_revision"}}
-    return {**values, "suite_revision": str(schedule.suite_revision)}
-
-
-def _schedule_name(schedule: Schedule) -> str:
-    return f"{schedule.model_version.label} on {schedule.suite_revision}"
-
-
-def _taken() -> Conflict:
-    return Conflict(
-        "This version is already rerun against this suite by a schedule.",
-        field="suite_revision",
-        remedy="Change that schedule instead.",
-    )
+def run_by_id(pk: UUID) -> Run:
+    """With all that the run's record shows."""
+    return Run.objects.select_related(
+        "model_version__model__provider",
+        "model_version__endpoint__provider",
+        "suite_revision__suite",
+        "requested_by",
+        "schedule",
+    ).get(pk=pk)

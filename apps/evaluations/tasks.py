@@ -14,7 +14,7 @@ from apps.evaluations import finishing, leases, schedules, wake
 
 log = structlog.get_logger(__name__)
 BUDGET_SECONDS = 40.0
-MAX_WAKE_UPS = 4
+MAX_WAKE_UPS = wake.MAX_WAKE_UPS
 
 
 @shared_task
@@ -32,13 +32,27 @@ def work() -> None:
 
 
 @shared_task
+def score() -> None:
+    """Score stored answers for a while; then wake somebody up again if there is more."""
+    # Judges and embeddings bring much along that a runner does not need.
+    from apps.evaluations import rescoring
+
+    if rescoring.todo().exists():
+        rescoring.work(seconds=BUDGET_SECONDS)
+        if rescoring.todo().exists():
+            wake.scorers()
+
+
+@shared_task
 def tick() -> None:
     """Everything that has to happen by itself. Any number of beats may call it at once."""
     steps: tuple[Callable[[], Any], ...] = (
         schedules.claim_due,
         _sweep,
         finishing.complete_done,
+        finishing.end_stopped,
         _wake,
+        _wake_scorers,
     )
     for step in steps:
         try:
@@ -60,4 +74,11 @@ def _sweep() -> None:
 
 
 def _wake() -> None:
-    wake.workers(min(leases.claimable().count(), MAX_WAKE_UPS))
+    wake.workers(leases.claimable()[:MAX_WAKE_UPS].count())
+
+
+def _wake_scorers() -> None:
+    from apps.evaluations import rescoring
+
+    if rescoring.todo().exists():
+        wake.scorers()

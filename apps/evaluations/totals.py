@@ -13,6 +13,12 @@ SELECT status, error_kind, count(*), coalesce(sum(prompt_tokens), 0),
        coalesce(sum(completion_tokens), 0)
   FROM evaluations_sample WHERE month = %s AND run_id = %s GROUP BY 1, 2
 """
+# Money is summed by currency; answers without a known price are counted, not taken for free.
+COST = """
+SELECT currency, trim_scale(sum(cost))::text, count(*) FROM evaluations_sample
+ WHERE month = %s AND run_id = %s AND coalesce(prompt_tokens, completion_tokens) IS NOT NULL
+ GROUP BY 1 ORDER BY 1
+"""
 LATENCY = """
 SELECT percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY latency_ms)
   FROM evaluations_sample
@@ -24,7 +30,7 @@ SELECT s.metric_key, sum(s.value * w.weight) / sum(w.weight)
   FROM evaluations_score s
   JOIN (SELECT id, coalesce((document->>'weight')::float, 1) AS weight
           FROM evaluations_suitecase WHERE revision_id = %s) w ON w.id = s.case_id
- WHERE s.month = %s AND s.run_id = %s AND s.scoring_revision = 1 AND s.value IS NOT NULL
+ WHERE s.month = %s AND s.run_id = %s AND s.scoring_revision = %s AND s.value IS NOT NULL
  GROUP BY 1 ORDER BY 1
 """
 STYLE = """
@@ -34,8 +40,15 @@ SELECT 'style.' || f.key, avg(f.value::float)
 """
 
 
+def metrics_of(run: Run, scoring_revision: int = 1) -> dict[str, float]:
+    """The weighted mean of every metric under a scoring revision."""
+    with connection.cursor() as cursor:
+        cursor.execute(METRICS, [run.suite_revision_id, run.month, run.pk, scoring_revision])
+        return dict(cursor.fetchall())
+
+
 def of_run(run: Run) -> dict[str, Any]:
-    """Totals of what is stored now. Five aggregate queries over the run's own partition."""
+    """Totals of what is stored now. Six aggregate queries over the run's own partition."""
     slot: list[Any] = [run.month, run.pk]
     found: dict[str, Any] = dict.fromkeys(SampleStatus.values, 0)
     found |= {"slots": run.total_slots, "prompt_tokens": 0, "completion_tokens": 0}
@@ -48,10 +61,13 @@ def of_run(run: Run) -> dict[str, Any]:
             found["completion_tokens"] += int(completion)
             if kind:
                 errors[kind] = errors.get(kind, 0) + count
+        cursor.execute(COST, slot)
+        money = cursor.fetchall()
+        found["cost"] = {currency: cost for currency, cost, _ in money if currency}
+        found["unpriced"] = sum(count for currency, _, count in money if not currency)
         cursor.execute(LATENCY, slot)
         times = cursor.fetchone()[0] or [None, None]
-        cursor.execute(METRICS, [run.suite_revision_id, *slot])
-        metrics = dict(cursor.fetchall())
+        metrics = metrics_of(run)
         cursor.execute(STYLE, slot)
         metrics |= dict(cursor.fetchall())
     done = sum(found[status] for status in SampleStatus.values)
@@ -70,4 +86,5 @@ def of_run(run: Run) -> dict[str, Any]:
         "latency_ms": {"median": times[0], "p95": times[1]},
         "metrics": metrics,
         "identities": list(identities[:20]),
+        "identity_count": identities.count(),
     }

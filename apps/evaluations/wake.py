@@ -8,8 +8,12 @@ from django.db import transaction
 
 log = structlog.get_logger(__name__)
 WORK = "apps.evaluations.tasks.work"
-# A message that nobody took by then is not needed: the tick sends new ones.
-EXPIRES_SECONDS = 15.0
+SCORE = "apps.evaluations.tasks.score"
+# A message that nobody took by then is not needed: the tick sends new ones. Receivers compare this
+# with their own clock, so it is longer than a clock may be wrong.
+EXPIRES_SECONDS = 4200.0
+# More are woken by those that are awake, and by the tick.
+MAX_WAKE_UPS = 4
 
 
 def workers(count: int = 1) -> None:
@@ -21,5 +25,14 @@ def workers(count: int = 1) -> None:
         log.warning("wake_up_not_sent", error=type(error).__name__)
 
 
-def workers_after_commit() -> None:
-    transaction.on_commit(workers)
+def scorers() -> None:
+    """Wake one worker up to score what is stored. Never raises, as above."""
+    try:
+        current_app.send_task(SCORE, expires=EXPIRES_SECONDS, retry=False, ignore_result=True)
+    except Exception as error:
+        log.warning("wake_up_not_sent", error=type(error).__name__)
+
+
+def workers_after_commit(count: int = 1) -> None:
+    """Wake as many as the work is for: each message wakes one."""
+    transaction.on_commit(lambda: workers(min(count, MAX_WAKE_UPS)))
