@@ -10,12 +10,17 @@ from allauth.account.signals import (
     password_reset,
     password_set,
 )
-from allauth.mfa.signals import authenticator_added, authenticator_removed, authenticator_reset
-from django.contrib.auth.signals import user_logged_in, user_logged_out
+from allauth.mfa.signals import (
+    authentication_failed,
+    authenticator_added,
+    authenticator_removed,
+    authenticator_reset,
+)
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from apps.access import services, sessions
+from apps.access import failures, services, sessions
 from apps.accounts.models import User
 
 
@@ -54,4 +59,18 @@ def _second_factor(
         user=user,
         verb=verbs.get(signal, "renewed"),
         kind=authenticator.get_type_display(),
+    )
+
+
+@receiver(user_login_failed)
+def _not_signed_in(sender: Any, credentials: dict[str, Any], **_: Any) -> None:
+    failures.note_failed_sign_in(login=str(credentials.get("email") or ""))
+
+
+@receiver(authentication_failed)
+def _wrong_code(
+    sender: Any, request: HttpRequest, user: User, authenticator: Any, **_: Any
+) -> None:
+    failures.note_failed_sign_in(
+        login=user.email, user=user, what=authenticator.get_type_display().lower()
     )

@@ -219,8 +219,16 @@ def demand_reauth(*, user: User, since: dt.datetime, reason: str, source: str) -
 
 @transaction.atomic
 def lift_reauth(*, actor: Actor, demand: ReauthDemand, reason: str) -> None:
-    """A named person takes a demand back. Idempotent."""
+    """A named person takes a demand on somebody else back. Idempotent.
+
+    Raises NotAllowed for a demand on oneself: the policy asks that person for a fresh proof.
+    """
     require(actor, "control.reverse")
+    if demand.user_id == actor.pk:
+        raise NotAllowed(
+            "Nobody lifts a demand on themselves.",
+            remedy="Sign in afresh (that satisfies it), or ask a colleague.",
+        )
     changed = ReauthDemand.objects.filter(pk=demand.pk, lifted_at__isnull=True).update(
         lifted_at=clock.now(), lifted_by_id=actor.pk if isinstance(actor, User) else None
     )

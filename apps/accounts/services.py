@@ -75,20 +75,25 @@ def create_first_admin(*, email: str, display_name: str, password: str) -> User:
         )
 
 
-def grant_role(*, actor: Actor, user: User, role: str, team: Team | None = None) -> RoleAssignment:
-    """Idempotent: a role that is held already is returned as it is.
+def grant_role(
+    *, actor: Actor, user: User, role: str, team: Team | None = None, reason: str = ""
+) -> RoleAssignment:
+    """Idempotent: a role that is held already is returned as it is. `reason`: for the history.
 
-    Raises NotAllowed and InvalidInput (role).
+    Raises NotAllowed and InvalidInput (role, reason).
     """
     require(actor, "accounts.manage")
     checked = _role(role, is_service=user.is_service)
+    said = _reason(reason)
     with transaction.atomic():
-        return _grant(actor=actor, user=user, role=checked, team=team)
+        return _grant(actor=actor, user=user, role=checked, team=team, reason=said)
 
 
-def revoke_role(*, actor: Actor, assignment: RoleAssignment) -> None:
-    """Raises NotAllowed, and Conflict for the last administrator. Revoking twice is no error."""
+def revoke_role(*, actor: Actor, assignment: RoleAssignment, reason: str = "") -> None:
+    """Raises NotAllowed, InvalidInput (reason), and Conflict for the last administrator. Revoking
+    twice is no error."""
     require(actor, "accounts.manage")
+    said = _reason(reason)
     with transaction.atomic():
         _lock_administration()
         user, role, team = assignment.user, Role(assignment.role), assignment.team
@@ -103,8 +108,8 @@ def revoke_role(*, actor: Actor, assignment: RoleAssignment) -> None:
             actor=actor,
             obj=user,
             object_name=user.name,
-            summary=f"{role.label} taken from {user.name}{_over(team)}.",
-            changes={"role": role.value, "team": team},
+            summary=f"{role.label} taken from {user.name}{_over(team)}{_because(said)}.",
+            changes={"role": role.value, "team": team} | ({"reason": said} if said else {}),
         )
 
 
@@ -241,7 +246,9 @@ def _create_user(
     return user
 
 
-def _grant(*, actor: Actor, user: User, role: Role, team: Team | None) -> RoleAssignment:
+def _grant(
+    *, actor: Actor, user: User, role: Role, team: Team | None, reason: str = ""
+) -> RoleAssignment:
     granted_by = actor if isinstance(actor, User) else None
     assignment, created = RoleAssignment.objects.get_or_create(
         user=user, role=role.value, team=team, defaults={"granted_by": granted_by}
@@ -253,8 +260,8 @@ def _grant(*, actor: Actor, user: User, role: Role, team: Team | None) -> RoleAs
             actor=actor,
             obj=user,
             object_name=user.name,
-            summary=f"{role.label} given to {user.name}{_over(team)}.",
-            changes={"role": role.value, "team": team},
+            summary=f"{role.label} given to {user.name}{_over(team)}{_because(reason)}.",
+            changes={"role": role.value, "team": team} | ({"reason": reason} if reason else {}),
         )
     return assignment
 
@@ -296,6 +303,17 @@ def _require_another_administrator(user: User) -> None:
 def _lock_administration() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ADMINISTRATION_LOCK])
+
+
+def _reason(value: str) -> str:
+    """Optional: an empty one stays empty."""
+    if not value.strip():
+        return ""
+    return clean_text(value, field="reason", label="The reason", longest=200)
+
+
+def _because(reason: str) -> str:
+    return f": {reason.rstrip('.')}" if reason else ""
 
 
 def _over(team: Team | None) -> str:

@@ -15,6 +15,7 @@ from apps.core import clock
 from apps.core.errors import Conflict, InvalidInput, NotAllowed
 from apps.core.inputs import moment, text
 from apps.core.models import Outbox
+from apps.registry import suite_metrics
 from apps.registry.assumptions import parse, parse_changes, restated
 from apps.registry.lifecycle import LIVE, PENDING, RULES, guard, not_independent
 from apps.registry.models import (
@@ -48,6 +49,7 @@ def request_approval(
     require(actor, "approval.request", use_case)
     require(actor, "view", model_version)
     rows = parse(assumptions)
+    suite_metrics.check(rows)
     expiry = _future(expires_at)
     reasons = text(rationale, "rationale", least=10)
     limits = text(conditions, "conditions", required=False)

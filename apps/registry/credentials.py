@@ -106,7 +106,7 @@ def kind_of(endpoint: Endpoint) -> str:
 
 def _check_env(name: str) -> None:
     if not ENV_NAME.fullmatch(name) or len(name) > 200:
-        raise _bad("The name of the environment variable cannot be used.")
+        raise _bad("The name of the environment variable cannot be used (three capitals or more).")
     own = name in OWN_NAMES or name.startswith(OWN_PREFIXES) or name.endswith(OWN_SUFFIXES)
     if own:
         raise InvalidInput(

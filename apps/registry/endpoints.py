@@ -10,11 +10,12 @@ from django.db import transaction
 
 from apps.accounts.permissions import can
 from apps.audit.services import record
-from apps.core.errors import InvalidInput, NotAllowed
+from apps.core.errors import Conflict, InvalidInput, NotAllowed
 from apps.core.inputs import choice, flag, integer, known_keys, text
 from apps.core.outbound import check_url
 from apps.registry import credentials
-from apps.registry.models import Endpoint, Provider
+from apps.registry.lifecycle import LIVE
+from apps.registry.models import Approval, Endpoint, Provider
 from apps.registry.rows import apply, insert, locked, require_everywhere, stale
 
 NUMBERS = {  # least, most, may be empty
@@ -88,7 +89,9 @@ def update_endpoint(
     """Change an endpoint. `credential` replaces the stored one ("" removes it).
 
     A new host needs the credential again: else whoever may edit an address could have a secret
-    that they never saw sent to a machine of theirs. Raises as `create_endpoint`, or StaleVersion.
+    that they never saw sent to a machine of theirs. What was approved is what answers at this
+    address, so address and API style stay while an approval of a version here is in force.
+    Raises as `create_endpoint`, StaleVersion, or Conflict (base_url, api_style).
     """
     require_everywhere(actor, "registry.edit_provider")
     credential = changes.pop("credential", None)
@@ -105,6 +108,7 @@ def update_endpoint(
         row = locked(Endpoint, endpoint, row_version)
         if _address(row) != _address(endpoint):
             raise stale("the address")
+        _require_no_approved_version(row, values)
         has_credential = bool(row.credential_ref or row.credential_ciphertext)
         if has_credential and credential is None and _origin(url) != _origin(row.base_url):
             raise InvalidInput(
@@ -125,6 +129,23 @@ def update_endpoint(
                 changes=changed,
             )
     return row
+
+
+def _require_no_approved_version(row: Endpoint, values: Mapping[str, Any]) -> None:
+    moved = [k for k in ("base_url", "api_style") if k in values and values[k] != getattr(row, k)]
+    if not moved:
+        return
+    live = Approval.objects.filter(model_version__endpoint=row, state__in=LIVE)
+    labels = sorted(set(live.values_list("model_version__label", flat=True)))
+    if labels:
+        more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
+        raise Conflict(
+            f"{labels[0]}{more} {'are' if more else 'is'} approved as served here.",
+            field=moved[0],
+            remedy="Register a new endpoint and a model version that calls it, and ask for its "
+            "approval; or end the approvals first.",
+            code="endpoint_in_use",
+        )
 
 
 def _address(endpoint: Endpoint) -> tuple[str, bool]:

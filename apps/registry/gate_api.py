@@ -21,7 +21,9 @@ from apps.registry.serializers import GateAnswerRow
 
 QUESTION = [
     OpenApiParameter("use_case", str, required=True, description="Slug of the use case."),
-    OpenApiParameter("version", OpenApiTypes.UUID, required=True, description="Id of the version."),
+    OpenApiParameter(
+        "version", OpenApiTypes.STR, required=True, description="Id of the version, or its label."
+    ),
 ]
 HOLD = {
     "answer": "hold",
@@ -87,23 +89,33 @@ class GateResource(Resource):
         errors |= {
             n[:120]: ["Unknown parameter."] for n in asked if n not in ("use_case", "version")
         }
-        try:
-            version_id = uuid.UUID(asked.get("version", ""))
-        except ValueError:
-            errors.setdefault("version", ["Give the id (a UUID) of a model version."])
         if errors:
             raise ValidationError(errors)
         user = self.request.user
         use_case = visible(user, UseCase.objects.filter(slug=asked["use_case"][:80])).first()
-        version = ModelVersion.objects.filter(pk=version_id).first()
+        versions = _versions_called(asked["version"])
+        if len(versions) > 1:
+            raise ValidationError(
+                {"version": ["More than one version has this label: give the id instead."]}
+            )
+        version = versions[0] if versions else None
         if use_case is None or version is None:
             raise NotFound(
                 "There is no such use case or version, or you may not see it.",
                 field="use_case" if use_case is None else "version",
-                remedy="Check the slug and the id.",
+                remedy="Check the slug, and the version's id or label.",
             )
         require(user, "gate.check", use_case)
         return use_case, version
+
+
+def _versions_called(name: str) -> list[ModelVersion]:
+    if "\x00" in name:  # PostgreSQL's text cannot hold it
+        return []
+    try:
+        return list(ModelVersion.objects.filter(pk=uuid.UUID(name)))
+    except ValueError:
+        return list(ModelVersion.objects.filter(label=name[:200])[:2])
 
 
 def _row(found: gate.GateAnswer) -> Any:

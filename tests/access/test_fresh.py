@@ -96,6 +96,15 @@ def test_a_demand_is_made_once_for_a_source_and_lifted_by_a_named_person(world: 
     assert demand(world.lead).lifted_at
 
 
+def test_a_lead_lifts_no_demand_on_themselves(world: World) -> None:
+    own = demand(world.lead)
+    with pytest.raises(NotAllowed, match="on themselves"):
+        services.lift_reauth(actor=world.lead, demand=own, reason="it is only me")
+    own.refresh_from_db()
+    assert own.lifted_at is None
+    services.lift_reauth(actor=world.second_lead, demand=own, reason="false alarm")
+
+
 def test_a_sign_in_of_yesterday_may_read_but_not_decide(world: World) -> None:
     client = sign_in(world.lead)
     UserSession.objects.update(authenticated_at=clock.now() - dt.timedelta(hours=12, minutes=1))

@@ -18,7 +18,7 @@ from cryptography.fernet import Fernet
 from django.conf import LazySettings
 from django.test import Client
 
-from apps.access import services
+from apps.access import failures, services
 from apps.accounts.models import User
 from apps.audit.models import AuditEvent
 from tests.access.conftest import PASSWORD, sign_in, with_password
@@ -65,6 +65,39 @@ def test_guessing_passwords_is_slowed_down_for_everybody_who_guesses_at_one_acco
     said = try_password(Client(), world.owner.email, PASSWORD)
     assert "Too many failed sign-ins." in said
     sign_in(world.lead)
+
+
+def test_a_failed_sign_in_is_on_record_with_the_account_and_without_what_was_typed(
+    world: World,
+) -> None:
+    with_password(world.owner)
+    try_password(Client(), world.owner.email.upper(), "hunter2-hunter2")
+    entry = AuditEvent.objects.get(action="access.sign_in_failed")
+    assert (entry.object_id, entry.object_name) == (str(world.owner.pk), world.owner.name)
+    assert "password" in entry.summary
+    assert "hunter2" not in entry.body
+
+
+def test_a_name_that_no_account_has_is_kept_as_a_digest_only(world: World) -> None:
+    for name in (
+        "my-passphrase@typed.example",
+        "my-passphrase@typed.example",
+        "else@typed.example",
+    ):
+        try_password(Client(), name, "wrong wrong wrong")
+    entries = AuditEvent.objects.filter(action="access.sign_in_failed").order_by("occurred_at")
+    digests = [re.search(r'"name_digest":"(\w+)"', entry.body)[1] for entry in entries]  # type: ignore[index]
+    assert digests[0] == digests[1] != digests[2]
+    assert all("typed.example" not in entry.body for entry in entries)
+
+
+def test_guessing_does_not_fill_the_log(world: World) -> None:
+    written = [failures.note_failed_sign_in(login=world.owner.email) for _ in range(14)]
+    assert written == [True] * failures.MOST + [False] * 4
+    entries = AuditEvent.objects.filter(action="access.sign_in_failed")
+    assert entries.count() == failures.MOST
+    assert "not written one by one" in entries.order_by("-occurred_at", "-id")[0].summary
+    assert failures.note_failed_sign_in(login=world.lead.email)
 
 
 def test_the_session_key_changes_at_sign_in(world: World) -> None:

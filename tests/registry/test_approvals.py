@@ -514,3 +514,14 @@ def test_two_leads_at_once_approve_it_once(live_db: str, django_db_blocker: Any)
         for thread in threads:
             thread.join(30)
         assert sorted(outcomes) == ["approved", "conflict"]
+
+
+def test_an_assumption_that_no_suite_measures_is_refused(world: World) -> None:
+    with pytest.raises(InvalidInput) as typo:
+        world.request(assumptions=[ASSUMPTIONS[0] | {"metric_key": "acuracy"}])
+    assert typo.value.field == "assumptions[0].metric_key"
+    assert "accuracy" in typo.value.remedy
+    with pytest.raises(InvalidInput) as nowhere:
+        world.request(assumptions=[ASSUMPTIONS[0] | {"suite_slug": "claims-triagge"}])
+    assert nowhere.value.field == "assumptions[0].suite_slug"
+    assert not Approval.objects.exists()

@@ -14,7 +14,7 @@ from apps.audit.models import AuditEvent
 from apps.core.errors import Conflict, InvalidInput, NotAllowed, NotFound, StaleVersion
 from apps.registry import selectors, services
 from apps.registry.models import Endpoint, ModelVersion, Provider, UseCase
-from tests.world import World, person
+from tests.world import World, approve, person
 
 
 def create_endpoint(world: World, **changes: Any) -> Endpoint:
@@ -331,6 +331,28 @@ def test_a_change_is_recorded_with_before_and_after(world: World) -> None:
 def test_a_change_that_changes_nothing_writes_nothing(world: World) -> None:
     services.update_endpoint(actor=world.lead, endpoint=world.endpoint, max_concurrency=4)
     assert not AuditEvent.objects.filter(action="registry.endpoint_updated").exists()
+
+
+def test_what_was_approved_at_an_address_is_not_moved_to_another(world: World) -> None:
+    approval = approve(world)
+    with pytest.raises(Conflict, match="assistant-instant is approved") as caught:
+        services.update_endpoint(
+            actor=world.admin, endpoint=world.endpoint, base_url="http://127.0.0.1:10/v1"
+        )
+    assert caught.value.field == "base_url"
+    assert "new endpoint" in caught.value.remedy
+    # The address as it is, and what does not change who answers, may be sent.
+    services.update_endpoint(
+        actor=world.admin,
+        endpoint=world.endpoint,
+        base_url=f"{world.endpoint.base_url}/",
+        max_concurrency=2,
+    )
+    services.revoke_approval(actor=world.lead, approval=approval, reason="No longer used.")
+    moved = services.update_endpoint(
+        actor=world.admin, endpoint=world.endpoint, base_url="http://127.0.0.1:10/v1"
+    )
+    assert moved.base_url.endswith(":10/v1")
 
 
 def test_a_stale_form_overwrites_nothing(world: World) -> None:
