@@ -23,7 +23,10 @@ def finite(value: float, argument: str) -> float:
 
 def finite_all(values: Sequence[float], argument: str) -> list[float]:
     """Return ``values`` as floats. Raises ValueError when one is NaN or infinite."""
-    return [finite(value, argument) for value in values]
+    numbers = list(map(float, values))
+    if math.isfinite(sum(numbers)):  # NaN and infinity survive any sum; an overflow is looked into
+        return numbers
+    return [finite(value, argument) for value in numbers]
 
 
 def probability(value: float, argument: str) -> float:
@@ -46,4 +49,10 @@ def answers_by_case(
     answers: Mapping[str, Sequence[float]], argument: str
 ) -> dict[str, list[float]]:
     """Return finite scores by case id. Raises ValueError naming the argument and the case."""
-    return {case: finite_all(answers[case], f"{argument}[{case!r}]") for case in answers}
+    found = {}
+    for case, values in answers.items():
+        numbers = list(map(float, values))
+        if not math.isfinite(sum(numbers)):
+            finite_all(numbers, f"{argument}[{case!r}]")
+        found[case] = numbers
+    return found

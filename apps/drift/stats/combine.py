@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from apps.drift.stats.checks import finite_all, probability
 
+FIRST_DEAL, LATER_DEAL = 0.9, 0.5
+
 
 def _log_e_values(log_es: Sequence[float], argument: str) -> list[float]:
     values = [float(value) for value in log_es]
@@ -46,6 +48,25 @@ def combine_log_e(log_es: Sequence[float], weights: Sequence[float] | None = Non
     if top == -math.inf:
         return top
     return top + math.log(math.fsum(math.exp(part - top) for part in parts))
+
+
+def deal_weights(shares: Sequence[float], *, spent: float) -> list[float]:
+    """Weights for sources that have not looked yet, out of the capital not yet spent.
+
+    shares: positive, in proportion to which they are dealt. spent: sum of the weights already
+    fixed, in [0, 1). The first deal hands out 9/10 and keeps a reserve; every later deal hands out
+    half of the reserve, so that no number of new sources ever spends more than 1.
+
+    Raises ValueError on shares that are not positive or on ``spent`` outside [0, 1).
+    """
+    sizes = finite_all(shares, "shares")
+    if not sizes or min(sizes) <= 0.0:
+        raise ValueError("shares: at least one is needed, and each must be above 0.")
+    if not 0.0 <= spent < 1.0:
+        raise ValueError(f"spent: must lie in [0, 1), got {spent}.")
+    dealt = FIRST_DEAL if spent == 0.0 else (1.0 - spent) * LATER_DEAL
+    total = math.fsum(sizes)
+    return [dealt * size / total for size in sizes]
 
 
 def e_bh(log_es: Sequence[float], alpha: float) -> list[int]:

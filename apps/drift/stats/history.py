@@ -14,12 +14,15 @@ answers, makes the next rank depend on the last. The price of thinning is a shor
 
 from __future__ import annotations
 
+import base64
+import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
-from apps.drift.stats.checks import finite
+from apps.drift.stats.checks import finite, finite_all
 from apps.drift.stats.ranks import rank_from_counts, recorded_uniform
 
 
@@ -35,8 +38,13 @@ class History:
     def of(cls, scores: Iterable[float]) -> History:
         """A history that holds ``scores``. Raises ValueError on NaN or infinite scores."""
         history = cls()
-        for score in scores:
-            history.add(score)
+        for number in sorted(finite_all(list(scores), "score")):
+            if history.values and history.values[-1] == number:
+                history.counts[-1] += 1
+            else:
+                history.values.append(number)
+                history.counts.append(1)
+            history.seen += 1
         return history
 
     @classmethod
@@ -52,10 +60,52 @@ class History:
             raise ValueError("state.seen: is below the number of answers held.")
         return cls(values=numbers, counts=sizes, seen=int(seen))
 
+    def to_state(self) -> dict[str, Any]:
+        """A JSON-able dict. More than eight values are packed: base64 of little-endian doubles,
+        to the last bit and half as long as decimals; ``counts`` is None when all are 1.
+        """
+        if len(self.values) <= 8:
+            return {"values": list(self.values), "counts": list(self.counts), "seen": self.seen}
+        packed = base64.b64encode(struct.pack(f"<{len(self.values)}d", *self.values)).decode()
+        counts = None if max(self.counts) == 1 else list(self.counts)
+        return {"values": packed, "counts": counts, "seen": self.seen}
+
+    @classmethod
+    def unpacked(cls, state: Mapping[str, Any]) -> History:
+        """Rebuild a packed history. Raises ValueError when it is damaged."""
+        data = base64.b64decode(state["values"], validate=True)
+        if len(data) % 8:
+            raise ValueError("state.values: is no whole number of values.")
+        values = struct.unpack(f"<{len(data) // 8}d", data)
+        counts = state["counts"]
+        return cls.from_state(
+            values, [1] * len(values) if counts is None else counts, state["seen"]
+        )
+
     @property
     def total(self) -> int:
         """How many answers are held (after thinning: fewer than ``seen``)."""
         return sum(self.counts)
+
+    def place(self, score: float) -> tuple[int, int, int]:
+        """How many of the answers held are below ``score``, equal to it, and all of them."""
+        at = bisect_left(self.values, score)
+        found = at < len(self.values) and self.values[at] == score
+        return sum(self.counts[:at]), self.counts[at] if found else 0, sum(self.counts)
+
+    def observe(self, score: float) -> tuple[int, int, int]:
+        """`place` and then `add`, of a finite score, with one search."""
+        values, counts = self.values, self.counts
+        at = bisect_left(values, score)
+        below, total, equal = sum(counts[:at]), sum(counts), 0
+        if at < len(values) and values[at] == score:
+            equal = counts[at]
+            counts[at] += 1
+        else:
+            values.insert(at, score)
+            counts.insert(at, 1)
+        self.seen += 1
+        return below, equal, total
 
     def rank(self, score: float, u: float) -> float:
         """The smoothed rank of ``score`` among the answers held; see `ranks.smoothed_rank`."""

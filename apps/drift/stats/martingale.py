@@ -1,19 +1,21 @@
 """A conformal test martingale that may start betting on any day: the restart mixture.
 
-Under exchangeability the smoothed ranks are independent and uniform, so every bet
-1 + eps * (p - 1/2) has mean 1 and the capital of a gambler who starts with 1 is a test martingale:
-by Ville's inequality it ever reaches 1/alpha with probability at most alpha, over the whole life.
+Under exchangeability every bet on a rank (`bets`) has mean 1 given all ranks before, so the capital
+of a gambler who starts with 1 is a test martingale: by Ville's inequality it ever reaches 1/alpha
+with probability at most alpha, over the whole life.
 
 One gambler who starts on the first day has lost much of his capital when the change comes after a
 year of quiet. So the starting capital is split over all possible starting looks k with weights
 
-    w_k = 1 / (C * (k + 1) * log(k + 1)**2),  k = 1, 2, ...,  with C = 2.1098 so that sum w_k <= 1,
+    w_1 = 0.8,  w_k = 0.2 / (C * (k + 1) * log(k + 1)**2) for k = 2, 3, ...,  C = 1.0692,
 
-and over the bets eps in {0, +-0.475, +-0.95, +-1.9} in equal parts. All starts of one bet are
-carried by one running number:  R_eps <- (R_eps + w_k / 7) * product over the look of its bets.
-What has not started yet stays at its weight, so e = sum_eps R_eps + (1 - w_1 - ... - w_k). After
-each look 1 % of every R moves to the average of all (a change of direction is followed). Moving
-capital on information already seen leaves the mean at 1.
+so that sum w_k <= 1 (the first rerun after an approval has most: the change may have come between,
+and a late start costs little beside years of looks), and over the bets b with prior shares pi_b.
+All starts of one bet are carried by one running number: R_b <- (R_b + w_k pi_b) * product over the
+look of its bets. What has not started yet stays at its weight, so
+e = sum_b R_b + (1 - w_1 - ... - w_k). After each look 1 % of the capital is dealt out anew by the
+prior shares (a change of direction is followed). Moving capital on information already seen leaves
+the mean at 1.
 
 The *look* is the unit of a start: one look is one run, with as many ranks as it has answers.
 
@@ -21,9 +23,8 @@ References: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World" (2
 Vovk et al. 2021, "Retrain or not retrain", sections 2-3 (simple jumper); Shin, Ramdas, Rinaldo
 2024, "E-detectors", section 3 (weights over starting times); Ville 1939.
 
-Numbers: capitals are kept divided by a shared power of two, so that nothing overflows; e grows
-past 1e308 without trouble in ``log_e``. Apart from w_k and the final logarithm only additions and
-multiplications in a fixed order are used, so a recomputation agrees to the last bit.
+Numbers: capitals are natural logarithms, so nothing overflows; sums run in a fixed order, so a
+recomputation on the same machine agrees to the last bit.
 """
 
 from __future__ import annotations
@@ -35,77 +36,86 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from apps.drift.stats.bets import (
+    COUNT,
+    LINEAR,
+    LOG_PRIOR,
+    LOG_PRIOR_BINARY,
+    log_bets,
+    log_point_bets,
+)
 
-BETS: tuple[float, ...] = (0.0, 0.475, -0.475, 0.95, -0.95, 1.9, -1.9)
+FloatArray = NDArray[np.float64]
+
 JUMP_RATE = 0.01
-_EPS: FloatArray = np.array(BETS)
-_WEIGHT_TOTAL = 2.1098  # sum over m >= 2 of 1 / (m log(m)**2) = 2.10974..., rounded up
-_BLOCK = 64  # ranks multiplied before the scale is looked at: 0.05**64 is far from underflow
-_LARGE, _SMALL = 2.0**200, 2.0**-200
+_LOG_JUMP, _LOG_STAY = math.log(JUMP_RATE), math.log1p(-JUMP_RATE)
+FIRST_WEIGHT = 0.8
+_WEIGHT_TOTAL = 1.0692  # sum over m >= 3 of 1 / (m log(m)**2) = 1.06906..., rounded up
 _MAX_EXP = 709.0
+_KIND, _OLD_KIND = "restart-mixture/2", "restart-mixture/1"
 
 
 def restart_weight(look: int) -> float:
     """w_k, the share of the capital that may start betting at look k = 1, 2, ..."""
     if look < 1:
         raise ValueError(f"look: looks are counted from 1, got {look}.")
-    return 1.0 / (_WEIGHT_TOTAL * (look + 1) * math.log(look + 1) ** 2)
+    if look == 1:
+        return FIRST_WEIGHT
+    return (1.0 - FIRST_WEIGHT) / (_WEIGHT_TOTAL * (look + 1) * math.log(look + 1) ** 2)
 
 
 class Capital(NamedTuple):
     """Capital of one watch, or of many side by side (leading dimensions ``...``).
 
-    capitals: shape (..., 7), capital of each bet divided by 2**exponent.
-    exponent: shape (...), never negative.
-    unspent:  the prior weight of the looks still to come; the same for all.
-    looks:    number of looks so far.
+    logs:    shape (..., COUNT), natural log of the capital of each bet.
+    unspent: the prior weight of the looks still to come; the same for all.
+    looks:   number of looks so far.
     """
 
-    capitals: FloatArray
-    exponent: IntArray
+    logs: FloatArray
     unspent: float
     looks: int
 
     @classmethod
     def fresh(cls, shape: tuple[int, ...] = ()) -> Capital:
         """Capital 1, all of it not yet started."""
-        return cls(np.zeros((*shape, len(BETS))), np.zeros(shape, dtype=np.int64), 1.0, 0)
+        return cls(np.full((*shape, COUNT), -np.inf), 1.0, 0)
 
     def log_e(self) -> FloatArray:
         """Natural logarithm of the e-value, shape (...)."""
-        resting = np.ldexp(self.unspent, -self.exponent)
-        total = self.capitals.sum(axis=-1) + resting
-        return np.asarray(np.log(total) + self.exponent * math.log(2.0))
+        return np.logaddexp(_log_sum(self.logs), math.log(self.unspent))
 
 
-def bet_look(capital: Capital, ps: FloatArray) -> Capital:
-    """The capital after one look at the ranks ``ps`` of shape (..., n). Pure.
+def bet_look(capital: Capital, gains: FloatArray, prior: FloatArray = LOG_PRIOR) -> Capital:
+    """The capital after one look. Pure.
 
-    Steps: start w_k, multiply by every bet of the look, then let 1 % jump between bets.
+    gains: shape (..., COUNT), the sum over the look's answers of `bets.log_bets`.
+    prior: log shares of the bets, fixed for the life.
+    Steps: start w_k, multiply by every bet of the look, then deal out 1 % anew.
     """
     weight = restart_weight(capital.looks + 1)
-    start = np.ldexp(weight / len(BETS), -capital.exponent)
-    capitals = capital.capitals + start[..., np.newaxis]
-    exponent = capital.exponent
-    for first in range(0, ps.shape[-1], _BLOCK):
-        block = ps[..., first : first + _BLOCK, np.newaxis]
-        capitals = capitals * (1.0 + _EPS * (block - 0.5)).prod(axis=-2)
-        capitals, exponent = _rescaled(capitals, exponent)
-    capitals = (1.0 - JUMP_RATE) * capitals + JUMP_RATE * capitals.mean(axis=-1, keepdims=True)
-    return Capital(capitals, exponent, capital.unspent - weight, capital.looks + 1)
+    logs = np.logaddexp(capital.logs, prior + math.log(weight)) + gains
+    total = _log_sum(logs)[..., np.newaxis]
+    logs = np.logaddexp(logs + _LOG_STAY, total + (prior + _LOG_JUMP))
+    return Capital(logs, capital.unspent - weight, capital.looks + 1)
 
 
-def _rescaled(capitals: FloatArray, exponent: IntArray) -> tuple[FloatArray, IntArray]:
-    """Move powers of two between capitals and exponent when the capitals leave the safe range."""
-    largest = capitals.max(axis=-1)
-    outside = (largest > _LARGE) | ((largest < _SMALL) & (exponent > 0))
-    if not outside.any():
-        return capitals, exponent
-    _, shift = np.frexp(largest)
-    shift = np.where(outside, np.maximum(shift, -exponent), 0).astype(np.int64)
-    return np.ldexp(capitals, -shift[..., np.newaxis]), exponent + shift
+def _log_sum(logs: FloatArray) -> FloatArray:
+    top = logs.max(axis=-1)
+    safe = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(safe + np.log(np.exp(logs - safe[..., np.newaxis]).sum(axis=-1)))
+
+
+def _different(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The different triples in rising order and how often each comes: one sort of numbers."""
+    size = int(counts.max()) + 1
+    if size > 1 << 20:
+        kinds, times = np.unique(counts, axis=0, return_counts=True)
+        return kinds, times
+    codes = (counts[:, 0] * size + counts[:, 1]) * size + counts[:, 2]
+    codes, times = np.unique(codes, return_counts=True)
+    return np.stack([codes // size**2, codes // size % size, codes % size], axis=-1), times
 
 
 def checked_ranks(ps: ArrayLike) -> FloatArray:
@@ -125,10 +135,13 @@ class RestartMixture:
     1
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, binary: bool = False) -> None:
+        """binary: the scores are 0 or 1 only; the bets are dealt for that."""
+        self._binary = binary
         self._capital = Capital.fresh()
         self._log_e = 0.0
         self._max_log_e = 0.0
+        self._gains: FloatArray = np.zeros(COUNT)
 
     @property
     def log_e(self) -> float:
@@ -146,19 +159,53 @@ class RestartMixture:
         return math.exp(min(self._log_e, _MAX_EXP))
 
     @property
+    def binary(self) -> bool:
+        """Whether the bets are dealt for scores that are 0 or 1 only."""
+        return self._binary
+
+    @property
     def looks(self) -> int:
         """How many looks were taken."""
         return self._capital.looks
 
+    def update_intervals(
+        self, below: ArrayLike, equal: ArrayLike, total: ArrayLike, *, exponent: float = 1.0
+    ) -> None:
+        """Bet on all answers of one look, given how many earlier answers of their case are below,
+        equal to, and altogether. Shapes (n,). Equal triples are worked out once. exponent: in
+        (0, 1], known before the look; see `run_effect`.
+
+        Raises ValueError when there is no answer or the counts contradict each other.
+        """
+        counts = np.stack([np.asarray(x, dtype=np.int64) for x in (below, equal, total)], axis=-1)
+        if counts.ndim != 2 or counts.shape[0] == 0:
+            raise ValueError("below, equal, total: a look needs at least one answer.")
+        if bool((counts < 0).any()) or bool((counts[:, 0] + counts[:, 1] > counts[:, 2]).any()):
+            raise ValueError("below, equal, total: counts contradict each other.")
+        kinds, times = _different(counts)
+        b, e, n = (kinds[:, i].astype(np.float64) for i in range(3))
+        gains = log_bets(b / (n + 1.0), (b + e + 1.0) / (n + 1.0)) * times[:, np.newaxis]
+        self._update(gains.sum(axis=0) * exponent)
+
     def update_look(self, ps: Sequence[float] | FloatArray) -> None:
-        """Bet on all ranks of one look.
+        """Bet on ranks that are points (permutation tests, one rank per run).
 
         Raises ValueError when there is none or one is NaN or outside [0, 1]; nothing changes then.
         """
         ranks = checked_ranks(ps)
         if ranks.ndim != 1 or ranks.size == 0:
             raise ValueError("ps: a look needs a flat sequence of at least one rank.")
-        self._capital = bet_look(self._capital, ranks)
+        self._update(log_point_bets(ranks).sum(axis=0))
+
+    @property
+    def last_gains(self) -> FloatArray:
+        """log factor of every bet at the last look of this object's life; zeros before."""
+        return self._gains
+
+    def _update(self, gains: FloatArray) -> None:
+        self._gains = gains
+        prior = LOG_PRIOR_BINARY if self._binary else LOG_PRIOR
+        self._capital = bet_look(self._capital, gains, prior)
         self._log_e = float(self._capital.log_e())
         self._max_log_e = max(self._max_log_e, self._log_e)
 
@@ -174,9 +221,9 @@ class RestartMixture:
     def to_state(self) -> dict[str, Any]:
         """A JSON-able dict from which `from_state` continues to the last bit."""
         return {
-            "kind": "restart-mixture/1",
-            "capitals": [float(value) for value in self._capital.capitals],
-            "exponent": int(self._capital.exponent),
+            "kind": _KIND,
+            "binary": self._binary,
+            "logs": [None if value == -math.inf else float(value) for value in self._capital.logs],
             "unspent": self._capital.unspent,
             "looks": self._capital.looks,
             "max_log_e": self._max_log_e,
@@ -184,19 +231,28 @@ class RestartMixture:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> RestartMixture:
-        """Rebuild from `to_state`. Raises ValueError when it is of another kind or damaged."""
-        if state.get("kind") != "restart-mixture/1":
+        """Rebuild from `to_state`. Raises ValueError when it is of another kind or damaged.
+
+        A state of the first kind knew the linear bets only; they come first here too, so it goes
+        on with the capital it has.
+        """
+        if state.get("kind") == _OLD_KIND:
+            held = np.array(state["capitals"], dtype=np.float64)
+            logs = np.full(COUNT, -np.inf)
+            if held.shape == (len(LINEAR),):
+                with np.errstate(divide="ignore"):
+                    logs[: len(LINEAR)] = np.log(held) + int(state["exponent"]) * math.log(2.0)
+            else:
+                logs = held
+        elif state.get("kind") == _KIND:
+            parts = [-math.inf if v is None else float(v) for v in state["logs"]]
+            logs = np.array(parts, dtype=np.float64)
+        else:
             raise ValueError(f"state: not a restart mixture (kind {state.get('kind')!r}).")
-        capitals = np.array(state["capitals"], dtype=np.float64)
-        if capitals.shape != (len(BETS),) or not bool(np.all(np.isfinite(capitals))):
-            raise ValueError(f"state.capitals: {len(BETS)} finite numbers are needed.")
-        mixture = cls()
-        mixture._capital = Capital(
-            capitals,
-            np.array(int(state["exponent"]), dtype=np.int64),
-            float(state["unspent"]),
-            int(state["looks"]),
-        )
+        if logs.shape != (COUNT,) or bool(np.any(np.isnan(logs) | (logs == np.inf))):
+            raise ValueError(f"state.logs: {COUNT} numbers are needed.")
+        mixture = cls(binary=bool(state.get("binary", False)))
+        mixture._capital = Capital(logs, float(state["unspent"]), int(state["looks"]))
         mixture._log_e = float(mixture._capital.log_e()) if mixture.looks else 0.0
         mixture._max_log_e = float(state["max_log_e"])
         return mixture

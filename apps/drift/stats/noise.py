@@ -39,16 +39,15 @@ class Arm:
     @classmethod
     def of(cls, answers: list[list[float]]) -> Arm:
         """Sum up one list of scores (at least one) for each case."""
-        arrays = [np.asarray(scores, dtype=np.float64) for scores in answers]
-        means = [float(a.mean()) for a in arrays]
-        squares = [float(((a - m) ** 2).sum()) for a, m in zip(arrays, means, strict=True)]
-        return cls(
-            count=np.array([a.size for a in arrays], dtype=np.float64),
-            mean=np.array(means),
-            squares=np.array(squares),
-            low=np.array([float(a.min()) for a in arrays]),
-            high=np.array([float(a.max()) for a in arrays]),
-        )
+        count = np.array([len(scores) for scores in answers])
+        mean, squares, low, high = (np.empty(count.size) for _ in range(4))
+        for size in np.unique(count):  # cases with as many answers as one table
+            at = np.nonzero(count == size)[0]
+            table = np.array([answers[i] for i in at], dtype=np.float64)
+            mean[at] = table.mean(axis=1)
+            squares[at] = ((table - mean[at][:, None]) ** 2).sum(axis=1)
+            low[at], high[at] = table.min(axis=1), table.max(axis=1)
+        return cls(count=count.astype(np.float64), mean=mean, squares=squares, low=low, high=high)
 
     @property
     def answers(self) -> float:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from apps.drift.stats.bets import LOG_PRIOR_BINARY, log_bets
 from apps.drift.stats.checks import finite, positive, probability
 from apps.drift.stats.effect import Effect
 from apps.drift.stats.intervals import variance_for_half_width
 from apps.drift.stats.martingale import Capital, bet_look
+from apps.drift.stats.run_effect import design_effect
 
 _LIVES, _SEED = 200, 20240314
 # Success rates of ten equally likely cases of unequal difficulty: deciles' middles of Beta(2, 1).
@@ -91,17 +93,21 @@ def reruns_to_detect(
     quiet_runs: int = 60,
     rates: Sequence[float] = TYPICAL_RATES,
     max_runs: int = 365,
+    one_day: bool = True,
 ) -> int | None:
     """Median number of runs after a drop of the success rate until the watch raises its alarm.
 
     drop: fall of every case's success rate (0.3 = 30 points; negative: rise), cut to [0, 1].
     answers_per_run: answers a run, one a case. quiet_runs: unchanged runs before the drop.
-    rates: success rates, dealt out to the cases in turn.
+    rates: success rates, dealt out to the cases in turn. one_day: the baseline is of one occasion,
+    so the first reruns are tempered more (`run_effect`).
 
-    Method: the watch itself on 200 simulated lives of 0/1 answers (fixed seed, under a second).
-    The quiet time fills the histories; bets begun in it are left out, so the answer errs a little
-    to the late side. None when fewer than half of the lives raise an alarm within ``max_runs``
-    after the drop, which is what small drops on few answers do: new answers become the new normal.
+    Method: the watch itself, tempering included, on 200 simulated lives of independent 0/1 answers
+    (fixed seed, under a second). The quiet time fills the histories; bets begun in it are left out,
+    so the answer errs a little to the late side. Where whole runs move together, tempering grows
+    with what is measured and the delay with it: that is not foreseen here. None when fewer than
+    half of the lives raise an alarm within ``max_runs`` after the drop, which is what small drops
+    on few answers do: new answers become the new normal.
 
     Raises ValueError on rates or alpha outside (0, 1) or counts that are too small.
     """
@@ -118,14 +124,26 @@ def reruns_to_detect(
     total = baseline_replicates + quiet_runs
     ones = random.binomial(total, old).astype(np.float64)
     capital = Capital.fresh((_LIVES,))._replace(looks=quiet_runs)
+    replicated = baseline_replicates > 1
     alarmed = np.zeros(_LIVES, dtype=bool)
+    spreads = [list(row) for row in random.chisquare(1.0, (_LIVES, quiet_runs))]
     for run in range(1, max_runs + 1):
         success = random.random(new.shape) < new
-        u = random.random(new.shape)
         below = np.where(success, total - ones, 0.0)
         equal = np.where(success, ones, total - ones)
-        capital = bet_look(capital, (below + u * (equal + 1.0)) / (total + 1.0))
+        size = total + 1.0
+        effects = [
+            design_effect(s, cases=answers_per_run, replicated=replicated, one_day=one_day)
+            for s in spreads
+        ]
+        gains = log_bets(below / size, (below + equal + 1.0) / size).sum(axis=-2)
+        capital = bet_look(capital, gains / np.array(effects)[:, np.newaxis], LOG_PRIOR_BINARY)
         ones, total = ones + success, total + 1
+        moved = ((below + (equal + 1.0) / 2.0) / size - 0.5).sum(axis=-1)
+        noise = ((1.0 - (ones**3 + (total - ones) ** 3) / total**3) / 12.0).sum(axis=-1)
+        for life, square, variance in zip(spreads, moved**2, noise, strict=True):
+            if variance > 0.0:
+                life.append(square / variance)
         alarmed |= capital.log_e() >= line
         if 2 * int(alarmed.sum()) >= _LIVES:
             return run

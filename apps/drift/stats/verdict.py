@@ -6,7 +6,9 @@ Rules for a metric (alarm line 1/alpha, materiality margin m):
 |-------|-----------------------------------------------------------|--------------------|---------|
 | yes   | inside +-m, measured after the change                     | changed_immaterial | yes     |
 | yes   | beyond m on one side, or estimate beyond m and 0 excluded | changed_material   | yes     |
-| yes   | anything else, no effect, or no margin                    | changed_material   | no      |
+| yes   | anything else, or no effect                               | changed_material   | no      |
+| yes   | no margin, and an assumption rests on the metric          | changed_material   | no      |
+| yes   | no margin, and none does                                  | changed_immaterial | yes     |
 | no    | inside +-m                                                | equivalent         | yes     |
 | no    | anything else, no effect, or no margin                    | inconclusive       | no      |
 
@@ -15,12 +17,15 @@ interval over all reruns proves nothing about the new regime. Only an effect on 
 alarm (or, less cleanly, after the change window) can show that a change is immaterial.
 
 The third line is a precaution: a proven change counts as material *until it is shown to be
-immaterial*, and ``settled`` says that this is still open. An interval beyond the margin without
+immaterial*, and ``settled`` says that this is still open. A metric without a margin informs: nobody
+said how much of it would matter, so its change is on record and no more, unless somebody signed an
+assumption on it (``binding``). An interval beyond the margin without
 an alarm is inconclusive: only the e-process opens a change, so that one error rate holds.
 
 Rules for a version: *changed* only when the combined e-process crosses 1/alpha; immaterial only
-when every metric with a margin lies within it. *Equivalent* only without alarm, when at least one
-metric has a margin and every one of those is equivalent. Everything else is inconclusive. Never
+when there is a metric with a margin, every one lies within it, and no binding metric changed.
+*Equivalent* only without alarm, when at least one metric has a margin and every one of those is
+equivalent. Everything else is inconclusive. Never
 equivalent for want of data.
 """
 
@@ -62,6 +67,7 @@ class MetricVerdict:
     margin: float | None
     effect: Effect | None
     within_margin: bool
+    binding: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ def decide_metric(
     effect_after_change: bool = False,
     unit: str = "",
     scale: float = 1.0,
+    binding: bool = False,
 ) -> MetricVerdict:
     """Apply the table above.
 
@@ -92,7 +99,8 @@ def decide_metric(
     effect: None when it could not be computed. margin: > 0, in the metric's units; None when the
     metric has none (it can then never be equivalent). effect_after_change: the effect was measured
     on runs after the alarm; without it an alarm is never called immaterial. unit, scale: how
-    numbers are worded (for a share: unit "points", scale 100).
+    numbers are worded (for a share: unit "points", scale 100). binding: an assumption of
+    an approval in force names this metric.
 
     Raises ValueError on a NaN or infinite log_e, alpha outside (0, 1), or a margin not above 0.
     """
@@ -111,13 +119,20 @@ def decide_metric(
         if inside and margin is not None:
             verdict, settled = Verdict.CHANGED_IMMATERIAL, True
             reason = f"{lead}, within the margin of ±{words.number(margin)}."
-        elif effect is not None and margin is not None and _material(effect, margin):
+        elif margin is None:
+            verdict, settled = Verdict.CHANGED_MATERIAL, False
+            rest = "an assumption rests on it, so it counts as material"
+            if not binding:
+                verdict, settled = Verdict.CHANGED_IMMATERIAL, True
+                rest = "no assumption rests on it, so it counts as immaterial"
+            reason = f"{lead}. No margin says how much of it would matter; {rest}."
+        elif effect is not None and _material(effect, margin):
             verdict, settled, further = Verdict.CHANGED_MATERIAL, True, None
             reason = f"{lead}, beyond the margin of ±{words.number(margin)}."
         else:
             verdict, settled = Verdict.CHANGED_MATERIAL, False
             reason = (
-                f"{lead}. Not shown to be within {_margin_words(words, margin)}, so it counts as "
+                f"{lead}. Not shown to be within ±{words.number(margin)}, so it counts as "
                 f"material until it is{_further_words(effect, margin, further)}."
             )
     elif inside and effect is not None and margin is not None:
@@ -128,7 +143,7 @@ def decide_metric(
         reason = f"Inconclusive: {size}{_further_words(effect, margin, further)}."
         if margin is None:
             reason = f"Inconclusive: the metric has no margin to be equivalent within; {size}."
-    return MetricVerdict(verdict, reason, settled, further, log_e, margin, effect, inside)
+    return MetricVerdict(verdict, reason, settled, further, log_e, margin, effect, inside, binding)
 
 
 def decide_version(
@@ -150,7 +165,9 @@ def decide_version(
         lead = f"Changed: {evidence(log_e, alpha)}"
         lead += f" (seen in {_listed(moved)})" if moved else " (no metric crosses the line alone)"
         proven = [n for n in outside if bound[n].settled and bound[n].verdict.changed]
-        if bound and not outside:
+        signed = [n for n, m in metrics.items() if m.binding and m.margin is None]
+        signed = [n for n in signed if metrics[n].verdict.changed]
+        if bound and not outside and not signed:
             verdict, settled, reason = (
                 Verdict.CHANGED_IMMATERIAL,
                 True,
@@ -161,7 +178,7 @@ def decide_version(
             reason = f"{lead}; beyond the margin: {_listed(proven)}."
         else:
             verdict, settled = Verdict.CHANGED_MATERIAL, False
-            open_ = _listed(outside) if outside else "no metric has a margin"
+            open_ = _listed([*outside, *signed]) or "no metric has a margin"
             reason = f"{lead}; not shown to be within the margins, so it counts as material until "
             reason += f"it is ({open_})."
     elif bound and not unsettled:
@@ -218,10 +235,6 @@ def _further_words(effect: Effect | None, margin: float | None, further: int | N
     if further is not None:
         return f"; about {further:,} more answers needed"
     return "; reruns alone cannot settle this margin: the baseline is too small for it"
-
-
-def _margin_words(words: _Words, margin: float | None) -> str:
-    return "a margin (none is set)" if margin is None else f"±{words.number(margin)}"
 
 
 def _listed(names: list[str]) -> str:

@@ -6,10 +6,8 @@ would carry the baseline's luck into every look, always in the same direction, a
 on most unchanged models within a year; see the Monte Carlo tests, which show both.
 
 Null hypothesis: for each case, baseline answers and reruns are exchangeable, and cases are
-independent. It breaks when whole runs move together (an overloaded hour, another GPU): from about
-0.4 logits of run-to-run movement false alarms exceed alpha. Where that was measured, feed the watch
-one number a run instead (say a single case "run" holding the mean over cases): its ranks then cost
-delay, since a run yields one rank instead of one for each answer.
+independent. Whole runs that move together (an overloaded hour, another GPU) are measured from the
+reruns and their bets tempered: see `run_effect`.
 """
 
 from __future__ import annotations
@@ -22,18 +20,18 @@ from typing import Any
 from apps.drift.stats.checks import answers_by_case
 from apps.drift.stats.history import History
 from apps.drift.stats.martingale import RestartMixture
-from apps.drift.stats.ranks import recorded_uniform
+from apps.drift.stats.run_effect import KEPT, design_effect, rank_variance
 
-_KIND = "case-watch/1"
-MAX_VALUES = 1000
+_KIND, _OLD_KINDS = "case-watch/3", ("case-watch/2", "case-watch/1")
+MAX_VALUES = 128
 
 
 @dataclass(frozen=True)
 class LookResult:
     """What one run did to the watch.
 
-    ranks: for each case, the ranks of its answers in the order given; a mean far below 0.5 says
-    that the case now scores lower than before.
+    ranks: for each case, the middle ranks of its answers in the order given; a mean far below 0.5
+    says that the case now scores lower than before.
     """
 
     run_key: str
@@ -45,6 +43,7 @@ class LookResult:
     log_e_after: float
     max_log_e: float
     looks: int
+    gains: tuple[float, ...] = ()  # log factor of every bet; see `changepoint.change_interval`
 
     @property
     def log_e_increment(self) -> float:
@@ -70,6 +69,8 @@ class CaseWatch:
         self._histories = histories
         self._max_values = max_values
         self._last_run: str | None = None
+        self._spreads: list[float] = []
+        self._replicated, self._one_day = False, True
         self._mixture = RestartMixture()
 
     @classmethod
@@ -79,12 +80,14 @@ class CaseWatch:
         key: str,
         *,
         max_values: int = MAX_VALUES,
+        one_day: bool = True,
     ) -> CaseWatch:
         """Begin a watch on the approved answers.
 
         baseline: case id -> scores (one replicate is enough for validity; more give power).
-        key: the watch's lasting id; it keys the tie-breakers.
+        key: the watch's lasting id; it keys the thinning of long histories.
         max_values: a case that holds more different scores is thinned; see `history`.
+        one_day: False when the baseline was collected over several occasions; see `run_effect`.
 
         Raises ValueError when the baseline is empty, a case has no score, or one is not finite.
         """
@@ -101,7 +104,12 @@ class CaseWatch:
         histories = {case: History.of(scores[case]) for case in sorted(scores)}
         for case, history in histories.items():
             history.thin(max_values, key, case)
-        return cls(key=key, histories=histories, max_values=max_values)
+        watch = cls(key=key, histories=histories, max_values=max_values)
+        binary = all(value in (0.0, 1.0) for h in histories.values() for value in h.values)
+        watch._mixture = RestartMixture(binary=binary)
+        watch._one_day = one_day
+        watch._replicated = 2 * sum(h.seen > 1 for h in histories.values()) > len(histories)
+        return watch
 
     @property
     def log_e(self) -> float:
@@ -117,6 +125,17 @@ class CaseWatch:
     def looks(self) -> int:
         """How many runs brought at least one rank."""
         return self._mixture.looks
+
+    @property
+    def design_effect(self) -> float:
+        """How many times the runs vary more than independent answers would; 1.0 is none."""
+        return design_effect(
+            self._spreads,
+            cases=len(self._histories),
+            replicated=self._replicated,
+            one_day=self._one_day,
+            binary=self._mixture.binary,
+        )
 
     def observe_run(self, run_key: str, answers: Mapping[str, Sequence[float]]) -> LookResult:
         """Rank and bet on the answers of one run: one look.
@@ -137,16 +156,24 @@ class CaseWatch:
         scores = answers_by_case(answers, "answers")
         before = self._mixture.log_e
         ranks: dict[str, tuple[float, ...]] = {}
+        places: list[tuple[int, int, int]] = []
+        noise = moved = 0.0
         for case in sorted(scores):
             if case in self._histories and scores[case]:
-                ranks[case] = self._rank_case(case, run_key, scores[case])
-        flat = [p for case in ranks for p in ranks[case]]
-        if flat:
-            self._mixture.update_look(flat)
+                found = self._place_case(case, scores[case])
+                noise += len(found) * rank_variance(self._histories[case].counts)
+                places += found
+                ranks[case] = middle = tuple((b + (e + 1) / 2) / (n + 1) for b, e, n in found)
+                moved += sum(middle) - 0.5 * len(middle)
+        if places:
+            exponent = 1.0 / self.design_effect
+            self._mixture.update_intervals(*zip(*places, strict=True), exponent=exponent)
+            if noise > 0.0:
+                self._spreads = [*self._spreads, moved**2 / noise][-KEPT:]
         self._last_run = run_key
         return LookResult(
             run_key=run_key,
-            n_ranks=len(flat),
+            n_ranks=len(places),
             ranks=ranks,
             unmatched_cases=sum(case not in self._histories for case in scores),
             missing_cases=sum(case not in ranks for case in self._histories),
@@ -154,45 +181,50 @@ class CaseWatch:
             log_e_after=self._mixture.log_e,
             max_log_e=self._mixture.max_log_e,
             looks=self._mixture.looks,
+            gains=tuple(float(g) for g in self._mixture.last_gains) if places else (),
         )
 
-    def _rank_case(self, case: str, run_key: str, scores: list[float]) -> tuple[float, ...]:
+    def _place_case(self, case: str, scores: list[float]) -> list[tuple[int, int, int]]:
         history = self._histories[case]
-        ranks = []
-        for replicate, score in enumerate(scores):
-            u = recorded_uniform(self._key, case, str(replicate), run_key)
-            ranks.append(history.rank(score, u))
-            history.add(score)
-            history.thin(self._max_values, self._key, case)
-        return tuple(ranks)
+        places = []
+        for score in scores:
+            places.append(history.observe(score))
+            if len(history.values) > self._max_values:
+                history.thin(self._max_values, self._key, case)
+        return places
 
     def to_state(self) -> dict[str, Any]:
         """A JSON-able dict from which `from_state` continues to the last bit.
 
-        Size: two numbers a case for 0/1 scores; at most ``max_values`` + 1 pairs a case otherwise.
+        Size: two numbers a case for 0/1 scores; otherwise at most ``max_values`` a case, packed.
         """
         return {
             "kind": _KIND,
             "key": self._key,
             "max_values": self._max_values,
             "last_run": self._last_run,
-            "cases": {
-                case: {"values": list(h.values), "counts": list(h.counts), "seen": h.seen}
-                for case, h in self._histories.items()
-            },
+            "spreads": list(self._spreads),
+            "replicated": self._replicated,
+            "one_day": self._one_day,
+            "cases": {case: h.to_state() for case, h in self._histories.items()},
             "martingale": self._mixture.to_state(),
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> CaseWatch:
         """Rebuild from `to_state`. Raises ValueError when it is of another kind or damaged."""
-        if state.get("kind") != _KIND:
+        if state.get("kind") not in (_KIND, *_OLD_KINDS):
             raise ValueError(f"state: not a case watch (kind {state.get('kind')!r}).")
         histories = {
             case: History.from_state(part["values"], part["counts"], part["seen"])
+            if isinstance(part["values"], list)
+            else History.unpacked(part)
             for case, part in sorted(state["cases"].items())
         }
         watch = cls(key=state["key"], histories=histories, max_values=int(state["max_values"]))
         watch._last_run = state["last_run"]
+        watch._spreads = [float(value) for value in state.get("spreads", [])]
+        watch._replicated = bool(state.get("replicated", False))
+        watch._one_day = bool(state.get("one_day", True))
         watch._mixture = RestartMixture.from_state(state["martingale"])
         return watch

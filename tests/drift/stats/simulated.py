@@ -4,9 +4,10 @@ A fresh baseline at each look would hide the very error these tests are for.
 """
 
 import numpy as np
-from scipy.special import betaln
 
+from apps.drift.stats.bets import LOG_PRIOR_BINARY, log_bets
 from apps.drift.stats.martingale import Capital, bet_look
+from benchmarks.detection.signs import plain_sign_log_e
 
 CASES, REPLICATES = 20, 5
 
@@ -23,16 +24,17 @@ def answers(rng, *, lives, days, drop_after=None, drop=0.0, replicates=REPLICATE
     return baseline, reruns
 
 
-def alarm_day_of_watch(rng, baseline, reruns, alpha):
+def alarm_day_of_watch(baseline, reruns, alpha):
     """Day of the first alarm of the product's martingale, 0 when none; all lives side by side."""
     ones, total = baseline.sum(-1).astype(float), baseline.shape[-1]
     capital = Capital.fresh((baseline.shape[0],))
     first = np.zeros(baseline.shape[0], dtype=int)
     for day, success in enumerate(reruns, start=1):
-        u = rng.random(success.shape)
         below = np.where(success, total - ones, 0.0)
         equal = np.where(success, ones, total - ones)
-        capital = bet_look(capital, (below + u * (equal + 1)) / (total + 1))
+        size = total + 1
+        gains = log_bets(below / size, (below + equal + 1) / size).sum(axis=-2)
+        capital = bet_look(capital, gains, LOG_PRIOR_BINARY)
         ones, total = ones + success, total + 1
         first = np.where((capital.log_e() >= -np.log(alpha)) & (first == 0), day, first)
     return first
@@ -50,6 +52,6 @@ def alarm_day_of_naive_signs(baseline, reruns, alpha):
         stored = baseline[:, :, day % baseline.shape[-1]]
         wins += (success & ~stored).sum(-1)
         losses += (~success & stored).sum(-1)
-        log_e = betaln(wins + 0.5, losses + 0.5) - betaln(0.5, 0.5) + (wins + losses) * np.log(2)
+        log_e = plain_sign_log_e(wins, losses)
         first = np.where((log_e >= -np.log(alpha)) & (first == 0), day, first)
     return first

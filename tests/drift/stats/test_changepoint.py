@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from apps.drift.stats import CaseWatch, change_window
+from apps.drift.stats import CaseWatch, change_interval, change_window
 
 
 def test_the_window_ends_where_the_capital_begins_to_climb():
@@ -23,27 +23,30 @@ def test_when_the_first_rerun_already_looks_changed_the_window_begins_at_the_bas
     assert change_window([("mon", 5.0)], 0) == (None, "mon")
 
 
-def test_a_real_change_is_placed_within_a_few_days():
+def test_the_interval_holds_the_true_day_of_a_real_change_and_is_short():
     found = []
-    for life in range(15):
+    for life in range(20):
         rng = np.random.default_rng(life)
         watch = CaseWatch.start(
             {f"c{i}": (rng.random(5) < 0.8).astype(float).tolist() for i in range(20)}, f"w{life}"
         )
-        looks, alarm = [], None
+        gains = []
         for day in range(100):
             rate = 0.8 if day < 40 else 0.4
             run = {f"c{i}": [float(rng.random() < rate)] for i in range(20)}
             result = watch.observe_run(str(day), run)
-            looks.append((str(day), result.log_e_increment))
+            gains.append(result.gains)
             if result.alarm(0.01):
-                alarm = day
                 break
-        start, end = change_window(looks, alarm)
-        assert int(end) == int(start) + 1
-        found.append(int(end))
-    assert abs(np.median(found) - 40) <= 1
-    assert sum(abs(day - 40) <= 4 for day in found) >= 12
+        found.append(change_interval(gains))
+    assert sum(first <= 40 <= last for first, last in found) >= 17
+    assert np.median([last - first for first, last in found]) <= 3
+
+
+def test_gains_that_are_no_numbers_are_refused():
+    for bad in ([], [[math.nan]], [[]]):
+        with pytest.raises(ValueError, match=r"^gains"):
+            change_interval(bad)
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,10 @@ def test_the_combination_lies_between_the_smallest_and_the_largest(log_es):
 
 def test_even_fully_dependent_martingales_combine_to_mean_1():
     values = []
-    for ps in itertools.product((0.25, 0.75), repeat=4):
+    for below in itertools.product(range(4), repeat=3):  # every place among three answers
         one, opposite = RestartMixture(), RestartMixture()
-        one.update_look(ps)
-        opposite.update_look([1 - p for p in ps])
+        one.update_intervals(below, [0] * 3, [3] * 3)
+        opposite.update_intervals([3 - b for b in below], [0] * 3, [3] * 3)
         values.append(math.exp(combine_log_e([one.log_e, opposite.log_e], [0.7, 0.3])))
     assert np.mean(values) == pytest.approx(1.0, abs=1e-12)
 

@@ -27,7 +27,7 @@ def effect(estimate, half, *, baseline_variance=1e-5, current_variance=1e-3):
     )
 
 
-def metric(log_e, found, margin=0.03, *, after=True):
+def metric(log_e, found, margin=0.03, *, after=True, binding=False):
     return decide_metric(
         log_e=log_e,
         alpha=ALPHA,
@@ -36,6 +36,7 @@ def metric(log_e, found, margin=0.03, *, after=True):
         effect_after_change=after,
         unit="points",
         scale=100,
+        binding=binding,
     )
 
 
@@ -76,7 +77,19 @@ def test_an_interval_that_touches_the_margin_is_not_inside():
 
 def test_without_a_margin_nothing_is_ever_equivalent():
     assert metric(QUIET, effect(0.0, 0.001), None).verdict == Verdict.INCONCLUSIVE
-    assert metric(ALARM, effect(0.0, 0.001), None).verdict == Verdict.CHANGED_MATERIAL
+
+
+@pytest.mark.parametrize("found", [None, effect(0.0, 0.001), effect(-0.3, 0.05)])
+def test_a_change_without_a_margin_is_on_record_and_no_more_unless_somebody_signed_for_it(found):
+    result = metric(ALARM, found, None)
+    assert (result.verdict, result.settled) == (Verdict.CHANGED_IMMATERIAL, True)
+    assert result.reason.endswith(
+        "No margin says how much of it would matter; no assumption rests on it, so it counts as "
+        "immaterial."
+    )
+    result = metric(ALARM, found, None, binding=True)
+    assert (result.verdict, result.settled) == (Verdict.CHANGED_MATERIAL, False)
+    assert "an assumption rests on it, so it counts as material" in result.reason
 
 
 def test_the_words_are_those_of_the_page():
@@ -138,7 +151,26 @@ INSIDE, WIDE, LARGE = effect(0.0, 0.02), effect(0.0, 0.05), effect(-0.3, 0.05)
             True,
         ),
         (ALARM, {"a": metric(ALARM, INSIDE), "b": metric(QUIET, WIDE)}, "changed_material", False),
+        # No margin at all: nothing could ever show that it is immaterial.
         (ALARM, {"style": metric(ALARM, INSIDE, None)}, "changed_material", False),
+        (
+            ALARM,
+            {"a": metric(ALARM, INSIDE), "style": metric(ALARM, LARGE, None)},
+            "changed_immaterial",
+            True,
+        ),
+        (
+            ALARM,
+            {"a": metric(ALARM, INSIDE), "style": metric(ALARM, LARGE, None, binding=True)},
+            "changed_material",
+            False,
+        ),
+        (
+            ALARM,
+            {"a": metric(ALARM, INSIDE), "style": metric(QUIET, LARGE, None, binding=True)},
+            "changed_immaterial",
+            True,
+        ),
         (ALARM, {}, "changed_material", False),
     ],
 )
