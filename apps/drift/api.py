@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import django_filters as df
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import action
+from rest_framework.response import Response
 
 from apps.accounts.api import ChildResource, VisibleResource
 from apps.core.api import Detailed, FilterSet, Listed, by_choice, by_id, creates, example
-from apps.drift import services
+from apps.drift import recomputing, services
 from apps.drift.models import (
     Baseline,
     BrokenAssumption,
@@ -32,7 +35,7 @@ from apps.drift.serializers import (
 
 SOME_ID = "0197f3a0-7c1e-7b7a-9f53-0d3a5a1c2b4d"
 COMPARISONS = Comparison.objects.select_related(
-    "baseline__model_version", "baseline__suite_revision__suite", "run"
+    "baseline__model_version", "baseline__suite_revision__suite", "run", "top_up"
 )
 
 
@@ -161,6 +164,17 @@ class ChangeResource(Listed, Detailed, VisibleResource):
     serializer_class = ChangeRow
     filterset_class = ChangeFilter
     ordering_fields = ("created_at", "number", "window_end")
+
+    @extend_schema(
+        summary="Everything needed to compute its numbers again",
+        description="The document of `govtrack recompute FILE`: scores of every answer, keys and "
+        "weights of the watches, and what was recorded at each look. No prompt, no answer text.",
+        responses=dict[str, Any],
+        filters=False,
+    )
+    @action(detail=True, methods=["get"])
+    def recompute(self, request: Any, pk: Any = None) -> Response:
+        return Response(recomputing.document(self.get_object()))
 
 
 class OfChange(ChildResource):

@@ -7,6 +7,7 @@ import datetime as dt
 from django.db import connection, transaction
 from django.db.models import Max
 
+import apps.evaluations.selectors as evaluations
 from apps.audit.services import SYSTEM, record
 from apps.core.models import Outbox
 from apps.drift.models import (
@@ -17,7 +18,9 @@ from apps.drift.models import (
     Verdict,
 )
 from apps.drift.narrative import sentence_of
-from apps.drift.stats import change_window
+from apps.drift.stats import change_interval, change_window
+from apps.drift.stats.bets import COUNT
+from apps.drift.stats.changepoint import INTERVAL_CUT
 from apps.registry.models import Approval, ApprovalState, ModelVersion
 
 CHANGED = (Verdict.CHANGED_IMMATERIAL, Verdict.CHANGED_MATERIAL)
@@ -84,11 +87,7 @@ def _window(comparison: Comparison) -> tuple[dt.datetime, dt.datetime]:
         .select_related("run")
         .order_by("look")
     )
-    increments, last = [], 0.0
-    for look in looks:
-        increments.append((str(look.run_id), look.log_e - last))
-        last = look.log_e
-    old_key, new_key = change_window(increments, len(increments) - 1)
+    old_key, new_key = _between(looks)
     runs = {str(look.run_id): look.run for look in looks}
     if old_key is not None:
         start = runs[old_key].finished_at
@@ -98,6 +97,55 @@ def _window(comparison: Comparison) -> tuple[dt.datetime, dt.datetime]:
     assert start is not None
     assert end is not None
     return min(start, end), end
+
+
+def _between(looks: list[Comparison]) -> tuple[str | None, str]:
+    """Runs between which it began, as an interval; where looks kept no bets, as an estimate."""
+    gains = [look.method.get("gains") for look in looks]
+    keys = sorted({key for row in gains if row for key, found in row.items() if found})
+    if all(gains) and keys:
+        rows = [[g for key in keys for g in row.get(key) or [0.0] * COUNT] for row in gains if row]
+        first, last = change_interval(rows)
+        quiet = _repeated(looks)
+        if quiet >= first and _differing(looks[-1]) >= 2 * INTERVAL_CUT:
+            first, last = quiet + 1, max(last, quiet + 1)
+        return (str(looks[first - 1].run_id) if first else None), str(looks[last].run_id)
+    increments, before = [], 0.0
+    for look in looks:
+        increments.append((str(look.run_id), look.log_e - before))
+        before = look.log_e
+    return change_window(increments, len(increments) - 1)
+
+
+def _repeated(looks: list[Comparison]) -> int:
+    """Position of the last look before the alarm in which every answer repeated all earlier ones in
+    everything that is measured; -1: none.
+
+    Ties neither win nor lose a bet, so the bets alone would leave such a look in doubt. At an
+    endpoint that repeats itself it is the clearest sign of the old regime that there can be: if d
+    cases differ at the alarm, a run of the new regime shows no difference with a chance of about
+    exp(-d). The alarm was chosen for its d, hence twice the interval's cut.
+    """
+    still = [
+        position
+        for position, look in enumerate(looks[:-1])
+        if not any(any(found) for found in look.method["gains"].values())
+    ]
+    return still[-1] if still else -1
+
+
+def _differing(look: Comparison) -> int:
+    """Cases of a run that differ from the baseline in anything that is watched."""
+    before = evaluations.metric_values(look.baseline.runs.all())
+    now = evaluations.metric_values([look.run])
+    return len(
+        {
+            case
+            for key in look.method["gains"]
+            for case, values in now.get(key, {}).items()
+            if set(values) - set(before.get(key, {}).get(case, values))
+        }
+    )
 
 
 def _next_number() -> int:

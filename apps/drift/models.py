@@ -90,6 +90,86 @@ class Comparison(BaseModel):
         ]
 
 
+class TopUp(BaseModel):
+    """What became of an inconclusive rerun: more answers were asked for, or why not (immutable)."""
+
+    comparison = models.OneToOneField(Comparison, on_delete=models.PROTECT, related_name="top_up")
+    run = models.OneToOneField(
+        Run, null=True, on_delete=models.PROTECT, related_name="top_up_of", help_text="The new run."
+    )
+    reason = models.TextField(help_text="Why it was asked for, or why not.")
+    rule = models.JSONField(default=dict, help_text="The policy's rule that was applied.")
+
+
+class Evidence(VersionedModel):
+    """One life of a version: a capital of 1 split over all sources of evidence. One alpha."""
+
+    model_version = models.ForeignKey(
+        ModelVersion, on_delete=models.PROTECT, related_name="evidence"
+    )
+    alpha = models.FloatField()
+    log_e = models.FloatField(default=0.0, help_text="Natural logarithm of the combined e-value.")
+    max_log_e = models.FloatField(default=0.0)
+    looks = models.PositiveIntegerField(default=0)
+    alarmed_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    ended_reason = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model_version"],
+                condition=models.Q(ended_at__isnull=True),
+                name="evidence_one_current",
+            )
+        ]
+
+
+class EvidenceSource(VersionedModel):
+    """One e-process within a life: a suite's baseline, a probe, the identity."""
+
+    class Kind(models.TextChoices):
+        SUITE = "suite", "Suite"
+        PROBE = "probe", "Probe"
+        IDENTITY = "identity", "Identity"
+
+    evidence = models.ForeignKey(Evidence, on_delete=models.PROTECT, related_name="sources")
+    kind = models.CharField(max_length=8, choices=Kind.choices)
+    key = models.CharField(max_length=120)
+    baseline = models.ForeignKey(
+        Baseline, null=True, on_delete=models.PROTECT, related_name="evidence_sources"
+    )
+    weight = models.FloatField(null=True, help_text="Fixed before the first look; null until then.")
+    log_e = models.FloatField(default=0.0)
+    max_log_e = models.FloatField(default=0.0)
+    looks = models.PositiveIntegerField(default=0)
+    closed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["evidence", "kind", "key"], name="evidence_source_once")
+        ]
+
+
+class EvidenceLook(BaseModel):
+    """One point of the version's e-value: which source moved it, and to what (immutable)."""
+
+    evidence = models.ForeignKey(Evidence, on_delete=models.PROTECT, related_name="history")
+    source = models.ForeignKey(EvidenceSource, on_delete=models.PROTECT, related_name="history")
+    number = models.PositiveIntegerField()
+    ref = models.CharField(max_length=120, help_text="What was looked at: a run, a probe round.")
+    at = models.DateTimeField()
+    source_log_e = models.FloatField()
+    log_e = models.FloatField(help_text="Combined over all sources after this look.")
+    max_log_e = models.FloatField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["evidence", "number"], name="evidence_look_once"),
+            models.UniqueConstraint(fields=["source", "ref"], name="evidence_look_ref_once"),
+        ]
+
+
 class MetricResult(BaseModel):
     comparison = models.ForeignKey(Comparison, on_delete=models.PROTECT, related_name="metrics")
     metric_key = models.CharField(max_length=120)
@@ -189,3 +269,41 @@ class ExamplePair(BaseModel):
         constraints = [
             models.UniqueConstraint(fields=["comparison", "case"], name="example_pair_once")
         ]
+
+
+# The cheap layers' tables live beside their code; Django looks for models here.
+from apps.drift.probes_models import (  # noqa: E402
+    ControlArm,
+    ControlFinding,
+    IdentityFinding,
+    ObservationBatch,
+    ObservedTraffic,
+    Probe,
+    ProbeEvidence,
+    ProbeKind,
+    ProbePhase,
+    ProbeRound,
+)
+
+__all__ = [
+    "ApprovalBaseline",
+    "Baseline",
+    "BrokenAssumption",
+    "ChangeEvent",
+    "Comparison",
+    "ControlArm",
+    "ControlFinding",
+    "ExamplePair",
+    "IdentityFinding",
+    "MetricResult",
+    "ObservationBatch",
+    "ObservedTraffic",
+    "Probe",
+    "ProbeEvidence",
+    "ProbeKind",
+    "ProbePhase",
+    "ProbeRound",
+    "TopUp",
+    "Verdict",
+    "Watch",
+]

@@ -65,6 +65,11 @@ def _distance(before: str, after: str) -> float:
     return 1.0 - SequenceMatcher(None, a, b, autojunk=False).ratio() if a or b else 0.0
 
 
+def word_distance(before: str, after: str) -> float:
+    """0 for the same words in the same order, up to 1 for no word in common."""
+    return _distance(before, after)
+
+
 def json_difference(before: str, after: str) -> list[dict[str, Any]]:
     """deepdiff of two JSON answers as rows {path, kind, before, after}; [] when neither is JSON."""
     old, new = _parse(before), _parse(after)

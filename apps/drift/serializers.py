@@ -16,6 +16,7 @@ from apps.drift.models import (
     Comparison,
     ExamplePair,
     MetricResult,
+    TopUp,
     Watch,
 )
 from apps.evaluations.models import Run, SuiteRevision
@@ -57,9 +58,18 @@ class WatchRow(Row):
         fields = ("id", "metric_key", "log_e", "max_log_e", "looks", "updated_at")
 
 
+class TopUpRow(Row):
+    """What became of an inconclusive rerun. run: of the answers that were asked for; null: none."""
+
+    class Meta:
+        model = TopUp
+        fields = ("run", "reason", "created_at")
+
+
 class ComparisonRow(Row):
     model_version = serializers.SerializerMethodField()
     suite_revision = serializers.SerializerMethodField()
+    top_up = serializers.SerializerMethodField()
 
     class Meta:
         model = Comparison
@@ -75,8 +85,14 @@ class ComparisonRow(Row):
             "log_e",
             "alpha",
             "method",
+            "top_up",
             "created_at",
         )
+
+    @extend_schema_field(TopUpRow(allow_null=True))
+    def get_top_up(self, row: Comparison) -> dict[str, Any] | None:
+        found = getattr(row, "top_up", None)
+        return TopUpRow(found).data if found else None
 
     @extend_schema_field(Ref)
     def get_model_version(self, row: Comparison) -> dict[str, str]:

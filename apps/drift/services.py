@@ -16,12 +16,22 @@ from apps.accounts.permissions import require
 from apps.audit.services import SYSTEM, Actor, System, record
 from apps.core import clock
 from apps.core.errors import Conflict, InvalidInput
+from apps.drift import evidence, wholes
+from apps.drift.answered import answered
 from apps.drift.comparing import compare_run
 from apps.drift.events import open_or_extend_change_event
-from apps.drift.metrics import frozen, watched
+from apps.drift.metrics import (
+    FIRST_RERUN,
+    FIRST_RERUN_SHARE,
+    first_rerun_weights,
+    frozen,
+    watched,
+)
 from apps.drift.models import ApprovalBaseline, Baseline, ChangeEvent, Watch
 from apps.drift.stats import CaseWatch
+from apps.drift.stats.run_effect import of_one_day
 from apps.evaluations.models import Run, RunState, SuiteRevision
+from apps.evaluations.services import seal_run
 from apps.registry.models import Approval, ModelVersion
 
 __all__ = [
@@ -81,24 +91,27 @@ def _start_baseline(
                 field="runs",
                 remedy="Choose runs of this version on this suite revision.",
             )
-        if run.state != RunState.COMPLETE:
+        because = "A baseline rests on the answers it has."
+        if run.state != RunState.COMPLETE or not seal_run(run=run, because=because):
             raise InvalidInput(
                 f"Run {run.pk} is {run.get_state_display().lower()}, not complete.",
                 field="runs",
                 remedy="Wait for it, or retry what failed.",
             )
-    values = evaluations.metric_values(runs)
+    values = evaluations.metric_values(runs) | wholes.of_baseline(answered(runs))
     metrics = watched(revision, {key for key, cases in values.items() if any(cases.values())})
-    if not any(m.key != "outcome.error" for m in metrics):
+    if not any(m.key != "outcome.error" for m in metrics) or not evaluations.any_answer(runs):
         raise InvalidInput(
             "The baseline runs hold no usable answer, so there is nothing to compare with.",
             field="runs",
             remedy="Look at the errors of the runs, mend the endpoint, and run again.",
         )
     now = clock.now()
-    Baseline.objects.filter(
+    retired = Baseline.objects.filter(
         model_version=version, suite_revision=revision, retired_at__isnull=True
-    ).update(retired_at=now)
+    )
+    evidence.close_sources(baselines=list(retired))
+    retired.update(retired_at=now)
     baseline = Baseline.objects.create(
         model_version=version,
         suite_revision=revision,
@@ -107,6 +120,7 @@ def _start_baseline(
             # Fixed now, with metrics and weights: the error rate holds for the watch's whole life.
             "alpha": float(settings.GOVTRACK["ALPHA"]),
             "watched": frozen(metrics),
+            "first_rerun": {"share": FIRST_RERUN_SHARE, "weights": first_rerun_weights(metrics)},
             "metrics": [
                 {
                     "key": m.key,
@@ -124,8 +138,16 @@ def _start_baseline(
     for m in metrics:
         scores = {case: vs for case, vs in values[m.key].items() if vs}
         watch = Watch(baseline=baseline, metric_key=m.key)
-        watch.state = CaseWatch.start(scores, f"{baseline.pk}:{m.key}").to_state()
+        watch.state = CaseWatch.start(
+            scores, f"{baseline.pk}:{m.key}", one_day=of_one_day(len(runs))
+        ).to_state()
         watch.save()
+    Watch.objects.create(
+        baseline=baseline, metric_key=FIRST_RERUN, state={"key": f"{baseline.pk}:{FIRST_RERUN}"}
+    )
+    evidence.attach(
+        model_version=version, kind=evidence.Kind.SUITE, key=str(baseline.pk), baseline=baseline
+    )
     record(
         "drift.baseline_created",
         actor=actor,
@@ -171,6 +193,7 @@ def rebaseline(*, actor: Any, change_event: ChangeEvent) -> list[Baseline]:
     reruns that showed the change. Raises Conflict when nothing was run since.
     """
     require(actor, "ticket.confirm", change_event)
+    evidence.end_life(model_version=change_event.model_version_id, reason=f"{change_event}")
     made = []
     current = Baseline.objects.filter(
         model_version=change_event.model_version_id, retired_at__isnull=True
@@ -207,18 +230,22 @@ def close_change_event(
     """End an event after its decision.
 
     `watches`: "keep" (baselines were renewed just now), "restart" (false alarm: begin again on the
-    same answers, with the whole alpha again) or "end" (suspended or retired: watch no more).
+    same answers, with the whole alpha again) or "end" (suspended or retired: watch no more). A
+    baseline that cannot begin again, as its answers are gone, is retired and the reason says so:
+    the decision stands all the same.
     """
-    change_event.state = ChangeEvent.State.CLOSED
-    change_event.closed_reason = reason
-    change_event.save_versioned("state", "closed_reason")
     current = Baseline.objects.filter(
         model_version=change_event.model_version_id, retired_at__isnull=True
     ).select_related("suite_revision__suite", "model_version")
+    if watches != "keep":
+        evidence.end_life(model_version=change_event.model_version_id, reason=f"{change_event}")
     if watches == "restart":
-        _restart(actor, current)
+        reason = " ".join([reason, *_restart(actor, current)])
     elif watches == "end":
         current.update(retired_at=clock.now())
+    change_event.state = ChangeEvent.State.CLOSED
+    change_event.closed_reason = reason
+    change_event.save_versioned("state", "closed_reason")
     record(
         "drift.change_event_closed",
         actor=actor,
@@ -228,11 +255,36 @@ def close_change_event(
     )
 
 
-def _restart(actor: Actor, baselines: Iterable[Baseline]) -> None:
+def _restart(actor: Actor, baselines: Iterable[Baseline]) -> list[str]:
+    """Begin again on the same answers. Sentences on the baselines that could not."""
+    lost = []
     for baseline in list(baselines):
-        _start_baseline(
-            actor=actor,
-            version=baseline.model_version,
-            revision=baseline.suite_revision,
-            runs=list(baseline.runs.all()),
-        )
+        try:
+            with transaction.atomic():
+                _start_baseline(
+                    actor=actor,
+                    version=baseline.model_version,
+                    revision=baseline.suite_revision,
+                    runs=list(baseline.runs.all()),
+                )
+        except InvalidInput as problem:
+            lost.append(_retire(actor, baseline, str(problem)))
+    return lost
+
+
+def _retire(actor: Actor, baseline: Baseline, problem: str) -> str:
+    said = (
+        f"{baseline.suite_revision} needs a new baseline: its watch cannot begin again. {problem}"
+    )
+    evidence.close_sources(baselines=[baseline])
+    baseline.retired_at = clock.now()
+    baseline.summary = {**baseline.summary, "needs_new": said}
+    baseline.save(update_fields=["retired_at", "summary"])
+    record(
+        "drift.baseline_retired",
+        actor=actor,
+        obj=baseline,
+        object_name=f"Baseline of {baseline.model_version} on {baseline.suite_revision}",
+        summary=said,
+    )
+    return said

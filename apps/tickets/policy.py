@@ -4,10 +4,12 @@ can read and edit; each version is a row that never changes, and the highest num
     {"severity": {"material": {"high": {"1": "critical", … 4}, … "none"}, "immaterial": …},
      "actions": {"critical": {"due_hours": 24, "hold_approvals": true, "require_reauth":
                  {"enabled": true, "max_session_age_minutes": 0}}, … "low"},
-     "immaterial_tickets": {"1": true, … "4"}}
+     "immaterial_tickets": {"1": true, … "4"},
+     "top_ups": {"1": {"runs": 2, "replicates": 5, "calls_a_month": 5000, "urgent": false}, … "4"}}
 
 Criticality is that of the worst broken assumption, "none" when none broke. A session age of 0
-minutes means: signed in after the ticket was opened or raised.
+minutes means: signed in after the ticket was opened or raised. Top-ups (`drift.topups`) are off
+where `runs` is 0, and for every tier of a policy from before there were any.
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Max
+from django.db.models import Max, Min
 
 from apps.accounts.permissions import can, require
 from apps.audit.services import SYSTEM, record
 from apps.core.errors import InvalidInput, NotAllowed
 from apps.core.inputs import text
-from apps.registry.models import UseCase
+from apps.drift.topups import TopUpRule
+from apps.registry.lifecycle import LIVE
+from apps.registry.models import Approval, ModelVersion, UseCase
 from apps.tickets.models import ControlPolicy, Severity
 
 NUMBER_LOCK = 0x6774_706F  # pg_advisory_xact_lock key
@@ -31,6 +35,7 @@ TIERS = ("1", "2", "3", "4")
 MATERIALITIES = ("material", "immaterial")
 CRITICALITIES = ("high", "medium", "low", "none")
 SEVERITIES = tuple(Severity.values)
+TOP_UP_LIMITS = {"runs": (0, 10), "replicates": (1, 20), "calls_a_month": (1, 10_000_000)}
 RANK = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 
 
@@ -44,6 +49,10 @@ def _action(hours: int, hold: bool, reauth: bool, age: int) -> dict[str, Any]:
         "hold_approvals": hold,
         "require_reauth": {"enabled": reauth, "max_session_age_minutes": age},
     }
+
+
+def _top_up(runs: int) -> dict[str, Any]:
+    return {"runs": runs, "replicates": 5, "calls_a_month": 5000, "urgent": False}
 
 
 DEFAULT: dict[str, Any] = {
@@ -68,6 +77,7 @@ DEFAULT: dict[str, Any] = {
         "low": _action(14 * 24, False, False, 480),
     },
     "immaterial_tickets": {"1": True, "2": True, "3": False, "4": False},
+    "top_ups": {"1": _top_up(2), "2": _top_up(2), "3": _top_up(0), "4": _top_up(0)},
 }
 
 
@@ -148,10 +158,19 @@ def wants_ticket(
     return material or broken or bool(document["immaterial_tickets"][str(risk_tier)])
 
 
+def top_up_rule(version: ModelVersion) -> TopUpRule | None:
+    """By the highest risk tier that rests on the version; None where nothing does, or it is off."""
+    tier = Approval.objects.filter(model_version=version, state__in=LIVE).aggregate(
+        tier=Min("use_case__risk_tier")
+    )["tier"]
+    row = current().document.get("top_ups", {}).get(str(tier))
+    return TopUpRule(tier=tier, **row) if row and row["runs"] else None
+
+
 def check(document: object) -> dict[str, Any]:
     """The document as plain JSON. Raises InvalidInput with every problem, each with its path."""
     found = _Problems()
-    top = found.mapping(document, "", ("severity", "actions", "immaterial_tickets"))
+    top = found.mapping(document, "", ("severity", "actions", "immaterial_tickets", "top_ups"))
     table = found.mapping(top.get("severity"), "severity", MATERIALITIES)
     for kind in MATERIALITIES:
         rows = found.mapping(table.get(kind), f"severity.{kind}", CRITICALITIES)
@@ -179,6 +198,13 @@ def check(document: object) -> dict[str, Any]:
     tickets = found.mapping(top.get("immaterial_tickets"), "immaterial_tickets", TIERS)
     for tier in TIERS:
         found.flag(tickets, "immaterial_tickets", tier)
+    rules = found.mapping(top.get("top_ups"), "top_ups", TIERS)
+    for tier in TIERS:
+        path = f"top_ups.{tier}"
+        rule = found.mapping(rules.get(tier), path, (*TOP_UP_LIMITS, "urgent"))
+        for key, (least, most) in TOP_UP_LIMITS.items():
+            found.whole(rule, path, key, least, most)
+        found.flag(rule, path, "urgent")
     found.raise_if_any()
     assert isinstance(document, Mapping)
     return copy.deepcopy(dict(document))

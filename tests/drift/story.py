@@ -7,12 +7,11 @@ import json
 import random
 from typing import Any
 
-import pytest
+from django.db import connection
 
 from apps.core import clock
 from apps.drift import services
 from apps.drift.models import Baseline, Comparison
-from apps.drift.stats import recorded_uniform
 from apps.evaluations.models import Run, RunState, Sample, Score, SuiteRevision
 from apps.evaluations.partitions import ensure_month
 from apps.evaluations.suitefile import MetricSpec
@@ -24,23 +23,6 @@ CASES = 20
 WORDS = ["hail", "broke", "the", "roof", "of", "my", "van", "near", "an", "old", "mill", "today"]
 ACCURACY = MetricSpec("accuracy", "Accuracy", "has_motor", "higher", 0.05, bounds=(0.0, 1.0))
 STYLE = MetricSpec("style.words", "Words", "words", "neutral", 3.0)
-
-
-@pytest.fixture(autouse=True)
-def same_luck(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ids are new each time, and break ties: number them, that a test ends the same every time."""
-    if "stats" in request.path.parts:
-        return  # the pure tests choose their own keys, and check the real tie-breaker
-    numbers: dict[str, str] = {}
-
-    def fixed(key: str, case: str, replicate: str, run: str) -> float:
-        baseline, _, metric = key.partition(":")
-        first = numbers.setdefault(baseline, str(len(numbers)))
-        return recorded_uniform(
-            first, metric, case, replicate, numbers.setdefault(run, str(len(numbers)))
-        )
-
-    monkeypatch.setattr("apps.drift.stats.watch.recorded_uniform", fixed)
 
 
 def suite(slug: str = "claims-triage", *, cases: int = CASES, **fields: Any) -> SuiteRevision:
@@ -140,3 +122,12 @@ def compared(run: Run) -> Comparison:
     comparison = services.compare_run(run=run)
     assert comparison is not None
     return comparison
+
+
+def forget(run: Run) -> None:
+    """What retention does: the answers and scores of a run are gone, the run stays."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute("DELETE FROM evaluations_score WHERE run_id = %s", [run.pk])
+        cursor.execute("DELETE FROM evaluations_sample WHERE run_id = %s", [run.pk])
+        cursor.execute("SET LOCAL session_replication_role = DEFAULT")

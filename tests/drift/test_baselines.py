@@ -30,7 +30,8 @@ def refused(world: World, *runs: Run) -> InvalidInput:
 def test_a_baseline_starts_a_watch_for_each_metric(world: World) -> None:
     baseline = baseline_of(world, suite())
     keys = set(baseline.watches.values_list("metric_key", flat=True))
-    assert keys == {"accuracy", "style.words", "style.chars", "outcome.error"}
+    measured = {"accuracy", "style.words", "style.chars", "outcome.error"}
+    assert keys == measured | {"whole.match", "whole.similarity", "first.rerun"}
     assert baseline.summary["answers"] == 60
     assert sum(m["weight"] for m in baseline.summary["metrics"]) == pytest.approx(1)
 

@@ -7,12 +7,15 @@ import json
 import pytest
 
 import apps.evaluations.selectors as evaluations
-from apps.drift.models import Baseline, Comparison, Watch
+from apps.drift import wholes
+from apps.drift.answered import answered
+from apps.drift.metrics import FIRST_RERUN
+from apps.drift.models import Baseline, Comparison, MetricResult, Watch
 from apps.drift.services import compare_run, open_or_extend_change_event
 from apps.drift.stats import CaseWatch
 from apps.evaluations.models import RunState
 from tests.drift.story import ACCURACY, baseline_of, compared, run_of, suite
-from tests.world import World
+from tests.world import World, approve
 
 QUIET = ("equivalent", "inconclusive")
 
@@ -77,17 +80,40 @@ def test_the_watch_is_rebuilt_from_the_samples_bit_for_bit(world: World) -> None
     runs = [run_of(world.version, suite(), seed=s, changed=s == 5) for s in range(2, 6)]
     for run in runs:
         compared(run)
-    start = evaluations.metric_values(list(baseline.runs.all()))
-    for stored in Watch.objects.filter(baseline=baseline):
+    before = list(baseline.runs.all())
+    start = evaluations.metric_values(before) | wholes.of_baseline(answered(before))
+    for stored in Watch.objects.filter(baseline=baseline).exclude(metric_key=FIRST_RERUN):
         again = CaseWatch.start(start[stored.metric_key], f"{baseline.pk}:{stored.metric_key}")
         for run in runs:
-            again.observe_run(str(run.pk), evaluations.metric_values([run])[stored.metric_key])
+            now = evaluations.metric_values([run]) | wholes.of_run(
+                answered(before), answered([run])
+            )
+            again.observe_run(str(run.pk), now[stored.metric_key])
         assert json.loads(json.dumps(again.to_state())) == stored.state
         assert (again.log_e, again.max_log_e, again.looks) == (
             stored.log_e,
             stored.max_log_e,
             stored.looks,
         )
+
+
+def test_style_without_a_margin_is_immaterial_unless_an_assumption_rests_on_it(
+    world: World,
+) -> None:
+    free = suite("claims-style", metrics=(ACCURACY,))
+    baseline_of(world, free)
+
+    def words(seed: int) -> MetricResult:
+        run = run_of(world.version, free, seed=seed, changed=True)
+        return compared(run).metrics.get(metric_key="style.words")
+
+    first = words(2)
+    assert (first.margin, first.verdict) == (None, "changed_immaterial")
+    assert "no assumption rests on it" in first.reason
+    approve(world)  # its A2 is about style.words of this suite
+    second = words(3)
+    assert second.verdict == "changed_material"
+    assert "an assumption rests on it" in second.reason
 
 
 # Nothing to compare with

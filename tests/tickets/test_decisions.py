@@ -21,6 +21,8 @@ from apps.core.errors import (
     StaleVersion,
 )
 from apps.drift.models import Baseline, ChangeEvent
+from apps.drift.selectors import why_not_compared
+from apps.drift.services import compare_run, create_baseline
 from apps.evaluations.models import Run
 from apps.registry import gate
 from apps.registry.models import Approval, ApprovalState
@@ -28,6 +30,9 @@ from apps.registry.services import hold_approval, revoke_approval
 from apps.tickets import selectors, services
 from apps.tickets.lifecycle import moves_for
 from apps.tickets.models import ControlAction, Decision, Ticket, TicketState
+from tests.drift.story import forget, run_of
+from tests.fixtures.pages import page
+from tests.fixtures.pages import signed_in as browser
 from tests.tickets.story import Change, change, signed_in
 from tests.world import World, approve, build_world, person
 
@@ -427,6 +432,32 @@ def test_what_would_go_back_into_use_is_not_confirmed_over_new_evidence(
     with pytest.raises(Conflict, match="another assumption broke: A2"):
         confirm(decision, world.lead)
     assert ask(world).answer == "hold"
+
+
+def test_a_false_alarm_stands_where_the_baseline_s_answers_are_gone(
+    world: World, changed: Change, ticket: Ticket
+) -> None:
+    forget(changed.baseline.runs.get())
+    confirm(propose(ticket, world.owner, "false_alarm"), world.lead)
+    assert now(ticket).state == TicketState.DECIDED
+    assert ask(world).answer == "allow"
+    event = now(changed.event)
+    assert event.state == ChangeEvent.State.CLOSED
+    assert "needs a new baseline" in event.closed_reason
+    assert now(changed.baseline).retired_at is not None
+    assert AuditEvent.objects.filter(action="drift.baseline_retired").count() == 1
+    later = run_of(world.version, changed.revision, seed=3)
+    assert compare_run(run=later) is None
+    assert "needs a new baseline" in why_not_compared(later)
+    shown = page(browser(world.lead), f"/versions/{world.version.pk}/")
+    assert "needs a new baseline: its watch cannot begin again" in shown
+    create_baseline(
+        actor=world.owner,
+        model_version=world.version,
+        suite_revision=changed.revision,
+        runs=[run_of(world.version, changed.revision, purpose="baseline")],
+    )
+    assert "needs a new" not in page(browser(world.lead), f"/versions/{world.version.pk}/")
 
 
 def test_new_evidence_does_not_stop_a_suspension(
