@@ -12,7 +12,13 @@ from apps.accounts import api as accounts
 from apps.audit import api as audit
 from apps.core.problems import unknown_route
 from apps.drift import api as drift
+from apps.drift import fleet_api as fleet
+from apps.drift import planning_api as planning
+from apps.drift import probes_api as probes
+from apps.drift import probes_watch_api as probes_watch
 from apps.evaluations import api as evaluations
+from apps.evaluations import money_api as money
+from apps.evaluations import scorings_api as scorings
 from apps.evaluations import suites_api as suites
 from apps.registry import api as registry
 from apps.registry import gate_api as gate
@@ -40,7 +46,13 @@ RESOURCES = [
     ("runs", evaluations.RunResource),
     ("runs/<uuid:run_id>/samples", evaluations.SampleResource),
     ("runs/<uuid:run_id>/scores", evaluations.ScoreResource),
+    ("prices", money.PriceResource),
+    ("budgets", money.BudgetResource),
+    ("scorings", scorings.ScoringResource),
+    ("scorings/<uuid:scoring_id>/judgements", scorings.JudgementResource),
+    ("reviews", scorings.ReviewResource),
     ("observed-identities", evaluations.IdentityResource),
+    ("approvals/<uuid:approval_id>/power", planning.PowerResource),
     ("baselines", drift.BaselineResource),
     ("baselines/<uuid:baseline_id>/watches", drift.WatchResource),
     ("comparisons", drift.ComparisonResource),
@@ -51,6 +63,14 @@ RESOURCES = [
     ("change-events/<uuid:change_event_id>/metrics", drift.ChangeMetrics),
     ("change-events/<uuid:change_event_id>/pairs", drift.ChangePairs),
     ("change-events/<uuid:change_event_id>/broken-assumptions", drift.ChangeBroken),
+    ("probes", probes.ProbeResource),
+    ("probes/<uuid:probe_id>/rounds", probes.RoundResource),
+    ("model-versions/<uuid:model_version_id>/watch", probes_watch.VersionWatchResource),
+    ("identity-findings", probes.FindingResource),
+    ("control-arms", probes.ControlResource),
+    ("control-findings", probes.ControlFindingResource),
+    ("observations", probes.ObservationResource),
+    ("observed-traffic", probes.TrafficResource),
     ("notices", vendors.NoticeResource),
     ("tickets", tickets.TicketResource),
     ("tickets/<uuid:ticket_id>/comments", tickets.CommentResource),
@@ -74,6 +94,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("me", accounts.MeResource.as_view({"get": "show"}), name="api-me"),
     path("roles", accounts.RoleResource.as_view({"get": "list"}), name="api-roles"),
     path("audit/verify", audit.VerifyResource.as_view({"get": "verify"}), name="api-audit-verify"),
+    path("fleet", fleet.FleetResource.as_view({"get": "show"}), name="api-fleet"),
     path("gate", gate.GateResource.as_view({"get": "ask"}), name="api-gate"),
     path("gate/check", gate.GateResource.as_view({"get": "check"}), name="api-gate-check"),
     # The schema and its page say nothing that the source does not.

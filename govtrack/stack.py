@@ -11,7 +11,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -148,22 +148,27 @@ def add_product(
         env={**env, "GOVTRACK_PROCESS": "govtrack-web"},
         ready=lambda: answers(f"http://127.0.0.1:{port}/readyz"),
     )
+    for name, argv in celery_commands(env, workers=workers).items():
+        supervisor.add(name, argv, env={**env, "GOVTRACK_PROCESS": f"govtrack-{name}"})
+
+
+def celery_commands(env: Mapping[str, str], *, workers: int = 2) -> dict[str, list[str]]:
+    """The command lines of worker, runner and beat, by name.
+
+    The runner loads the HTTP client before it forks: the first run need not wait for that, and
+    its processes share the memory.
+    """
     celery = [sys.executable, "-m", "celery", "--workdir", str(ROOT), "-A", "govtrack"]
+    found = {}
     for name, queue, processes in (("worker", "default", 1), ("runner", "evaluations", workers)):
-        supervisor.add(
-            name,
-            [
-                *celery,
-                *("worker", "-Q", queue, "-P", "prefork", "-c", str(processes)),
-                *("--without-gossip", "--without-mingle", "-n", f"{name}@%h", "-l", "INFO"),
-            ],
-            env={**env, "GOVTRACK_PROCESS": f"govtrack-{name}"},
-        )
-    supervisor.add(
-        "beat",
-        [*celery, "beat", "-l", "INFO", "-s", env["GOVTRACK_BEAT_FILE"], "--pidfile="],
-        env={**env, "GOVTRACK_PROCESS": "govtrack-beat"},
-    )
+        found[name] = [
+            *celery,
+            *("worker", "-Q", queue, "-P", "prefork", "-c", str(processes)),
+            *("--without-gossip", "--without-mingle", "-n", f"{name}@%h", "-l", "INFO"),
+            *(("-I", "apps.evaluations.runner.loop") if name == "runner" else ()),
+        ]
+    found["beat"] = [*celery, "beat", "-l", "INFO", "-s", env["GOVTRACK_BEAT_FILE"], "--pidfile="]
+    return found
 
 
 def answers(url: str) -> bool:

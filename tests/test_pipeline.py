@@ -16,10 +16,10 @@ from apps.registry import gate
 from apps.tickets.models import ControlAction, Ticket
 from govtrack import pipeline
 from govtrack.pipeline import drain_once
-from tests.drift.story import baseline_of, run_of, same_luck, suite
+from tests.drift.story import baseline_of, run_of, suite
 from tests.world import World, approve, world
 
-__all__ = ["same_luck", "world"]
+__all__ = ["world"]
 
 
 @pytest.fixture

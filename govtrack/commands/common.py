@@ -47,6 +47,13 @@ def product(data_dir: Path) -> Iterator[None]:
         stack.use_running(data_dir)
     except RuntimeError as error:
         fail(str(error))
+    with sentences():
+        yield
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Our errors end the command with a sentence and status 1. Needs Django."""
     from django.db import DatabaseError, OperationalError
 
     from apps.core.errors import GovTrackError

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from govtrack import stack
-from govtrack.commands.common import err, fail
+from govtrack.commands.common import err, fail, sentences
 from govtrack.embedded import EmbeddedError, EmbeddedStack
 from govtrack.supervisor import StartFailed, Supervisor, tail
 
@@ -25,6 +25,8 @@ PACE = {
     "GOVTRACK_LEASE_SECONDS": "15",
     "GOVTRACK_SHARD_CASES": "6",
     "GOVTRACK_DB_CONN_MAX_AGE": "60",
+    # Probes collect their baseline over a week; the demo lasts minutes.
+    "GOVTRACK_PROBES": "0",
 }
 
 
@@ -113,7 +115,12 @@ def _play(
                 console,
             )
             scenario.seconds["start"] = round(time.monotonic() - began, 1)
-            seen = scenario.play()
+            try:
+                with sentences():
+                    seen = scenario.play()
+            except KeyboardInterrupt:
+                console.print("\nStopping …")
+                raise
             if check:
                 seen["seconds"]["total"] = round(time.monotonic() - began, 1)
                 print(json.dumps(seen), flush=True)

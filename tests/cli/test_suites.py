@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
-from apps.evaluations.models import SuiteRevision
+from apps.drift.services import compare_run
+from apps.evaluations.models import Run, SuiteRevision
 from tests.cli.conftest import Cli
 from tests.world import World
 
@@ -112,3 +114,60 @@ def test_exporting_an_unknown_suite_ends_with_a_sentence(cli: Cli, world: World)
     result = cli("suite", "export", "nothing")
     assert result.exit_code == 1
     assert "there is no suite called nothing" in result.stderr
+
+
+PROMPTFOO = """
+prompts: ["Which desk? {{claim}}"]
+tests:
+  - vars: {claim: hail}
+    assert: [{type: contains, value: motor}, {type: llm-rubric, value: polite}]
+"""
+RECORDED = [
+    {"model": m, "id": str(n), "query": f"Is {n} prime? [Yes] or [No]?", "reference": "yes",
+     "answer": a, "answered_at": "07/02/2023, 21:28:40"}
+    for n in (3, 5)
+    for m, a in (("m-03", "[Yes]"), ("m-06", "[No]"))
+]  # fmt: skip
+
+
+def test_a_promptfoo_configuration_is_imported_with_a_list_of_what_stayed_behind(
+    cli: Cli, world: World, tmp_path: Path
+) -> None:
+    path = tmp_path / "promptfooconfig.yaml"
+    path.write_text(PROMPTFOO)
+    tried = cli("suite", "import", path, "--dry-run")
+    assert "nothing was stored" in tried.stdout
+    assert not SuiteRevision.objects.exists()
+    result = cli(
+        "suite", "import", path, "--slug", "desks", "--no-personal-data", "--reason", "From QA."
+    )
+    assert "carried over: 1 prompt" in result.stdout
+    assert "left out: llm-rubric: it needs a model as a judge" in result.stdout
+    revision = SuiteRevision.objects.get()
+    assert (revision.suite.slug, revision.reason) == ("desks", "From QA.")
+    assert revision.origin["format"] == "promptfoo"
+    again = cli("suite", "export", "desks", "--format", "promptfoo")
+    assert "icontains" not in again.stdout
+    assert "contains-all" in again.stdout
+    assert "left out: margins" in again.stderr
+
+
+def test_recorded_answers_become_runs_of_a_version(cli: Cli, world: World, tmp_path: Path) -> None:
+    path = tmp_path / "prime.jsonl"
+    path.write_text("\n".join(json.dumps(r) for r in RECORDED))
+    label = world.version.label
+    answers = ("--answers", f"m-03={label}", "--answers", f"m-06={label}")
+    result = cli("suite", "import", path, *answers, "--as", world.owner.email)
+    assert "These answers are the baseline" in result.stdout
+    assert "accuracy 1.000" in result.stdout
+    assert "accuracy 0.000" in result.stdout
+    first, second = Run.objects.order_by("created_at")
+    assert (first.purpose, second.purpose) == ("baseline", "manual")
+    assert (first.state, first.totals["answered"]) == ("complete", 2)
+    assert first.sealed
+    compared = compare_run(run=second)
+    assert compared is not None
+    assert list(compared.baseline.runs.all()) == [first]
+    wrong = cli("suite", "import", path, "--answers", f"m-99={label}")
+    assert wrong.exit_code == 1
+    assert "Known: m-03, m-06" in wrong.stderr
