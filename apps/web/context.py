@@ -30,6 +30,11 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     context: dict[str, Any] = {
         "rail_counts": {"tickets": tickets.count(), "changes": changes.count()},
         "rail_role": ", ".join(sorted(r.label for r in roles_of(user))) or "No role yet",
+        "rail_hidden": {
+            key
+            for key, action in (("people", "accounts.manage"), ("history", "audit.view"))
+            if not can(user, action)
+        },
     }
     if can(user, "audit.view") and (head := AuditHead.objects.order_by("-size").first()):
         context["proof"] = {

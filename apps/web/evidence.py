@@ -1,7 +1,8 @@
-"""From results of comparisons to what the evidence pages draw: forest rows, charts, pairs."""
+"""From results of comparisons to what the evidence pages draw: forest rows and charts."""
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,12 +10,14 @@ from typing import Any
 
 from django.urls import reverse
 
-from apps.drift import selectors
-from apps.drift.models import Baseline, Comparison, ExamplePair, MetricResult
-from apps.web.templatetags.gt import evalue_text
+from apps.drift import narrative, selectors
+from apps.drift.models import Baseline, Comparison, Evidence, EvidenceSource, MetricResult, Probe
+from apps.registry.models import ModelVersion
+from apps.web.lists import as_uuid
+from apps.web.tags.numbers import evalue_text
 
 CHANGED = ("changed_material", "changed_immaterial")
-_KINDS = {"added": "added", "removed": "removed"}
+TOLD = 8  # a refresh can move two dozen measures of style at once
 
 
 def e_value(log_e: float) -> float:
@@ -35,13 +38,24 @@ class ForestRows:
     moved: list[dict[str, Any]] = field(default_factory=list)
     still: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        """Of what moved, what stands on the page at once; the rest is folded behind it."""
+        return self.moved if len(self.moved) <= TOLD + 2 else self.moved[:TOLD]
+
+    @property
+    def rest(self) -> list[dict[str, Any]]:
+        return self.moved[len(self.told) :]
+
 
 def forest_rows(results: Iterable[MetricResult], *, with_suite: bool) -> ForestRows:
-    """Rows for the forest plot, those that moved apart from the others; strongest evidence first
-    among what a suite measures with a margin, then among the rest."""
+    """Rows for the forest plot, those that moved apart from the others; first what a suite
+    measures with a margin, then the rest, each in the order of the change's sentence."""
     rows = ForestRows()
     # A metric with a margin was chosen by people; the watched style comes after it.
-    for result in sorted(results, key=lambda r: r.margin is None):
+    for result in sorted(
+        results, key=lambda r: (r.margin is not None, narrative.rank(r)), reverse=True
+    ):
         alpha = result.comparison.alpha
         target = rows.moved if moved(result, alpha) else rows.still
         target.append(forest_row(result, with_suite=with_suite))
@@ -49,29 +63,58 @@ def forest_rows(results: Iterable[MetricResult], *, with_suite: bool) -> ForestR
 
 
 def forest_row(result: MetricResult, *, with_suite: bool) -> dict[str, Any]:
-    share = result.unit == "points"
+    suite = result.comparison.baseline.suite_revision.suite
+    notes = [suite.name] if with_suite else []
+    notes.append(f"e-value {evalue(result.log_e)}")
+    return metric_row(
+        label=result.label,
+        share=result.unit == "points",
+        unit=result.unit,
+        before=result.baseline_mean,
+        now=result.current_mean,
+        estimate=result.effect,
+        low=result.low,
+        high=result.high,
+        margin=result.margin,
+        verdict=result.verdict,
+        note=" · ".join(notes),
+        href=reverse("web:comparison", args=[result.comparison_id]) if with_suite else "",
+    ) | {"reason": result.reason}
+
+
+def metric_row(
+    *,
+    label: str,
+    share: bool,
+    unit: str,
+    before: float | None,
+    now: float | None,
+    estimate: float | None,
+    low: float | None,
+    high: float | None,
+    margin: float | None,
+    verdict: str,
+    note: str = "",
+    href: str = "",
+) -> dict[str, Any]:
+    """A row of the forest plot; shares are shown as points, percent of 1."""
     scale = 100.0 if share else 1.0
 
     def shown(value: float | None) -> float | None:
         return None if value is None else value * scale
 
-    suite = result.comparison.baseline.suite_revision.suite
-    notes = [suite.name] if with_suite else []
-    notes.append(f"e-value {evalue(result.log_e)}")
-    before, now = shown(result.baseline_mean), shown(result.current_mean)
     return {
-        "metric": result.label,
-        "note": " · ".join(notes),
-        "href": reverse("web:comparison", args=[result.comparison_id]) if with_suite else "",
-        "baseline": _level(before, "%" if share else ""),
-        "current": _level(now, "%" if share else ""),
-        "estimate": shown(result.effect),
-        "low": shown(result.low),
-        "high": shown(result.high),
-        "margin": shown(result.margin),
-        "unit": "pts" if share else _unit(result.unit),
-        "verdict": result.verdict,
-        "reason": result.reason,
+        "metric": label,
+        "note": note,
+        "href": href,
+        "baseline": _level(shown(before), "%" if share else ""),
+        "current": _level(shown(now), "%" if share else ""),
+        "estimate": shown(estimate),
+        "low": shown(low),
+        "high": shown(high),
+        "margin": shown(margin),
+        "unit": "pts" if share else _unit(unit),
+        "verdict": verdict,
     }
 
 
@@ -119,6 +162,63 @@ def watchtower(baseline: Baseline) -> Watchtower | None:
     )
 
 
+@dataclass(frozen=True)
+class SourceRow:
+    """One source of the version's e-value, as a row beneath its chart."""
+
+    name: str
+    weight: float | None
+    looks: int
+    log_e: float
+
+    @property
+    def e_text(self) -> str:
+        return evalue(self.log_e)
+
+
+@dataclass(frozen=True)
+class Life:
+    """One life of a version's e-value: what verdicts and alarms rest on."""
+
+    row: Evidence
+    looks: list[dict[str, Any]]
+    sources: list[SourceRow]
+
+    @property
+    def alarm(self) -> float:
+        return 1.0 / self.row.alpha
+
+    @property
+    def over(self) -> bool:
+        return self.row.max_log_e >= selectors.alarm_line(self.row.alpha)
+
+
+def life_at(version: ModelVersion, moment: dt.datetime) -> Life | None:
+    """The life of the version's e-value that ran at a moment, with its looks."""
+    lives = Evidence.objects.filter(model_version=version, created_at__lte=moment)
+    row = lives.order_by("-created_at").first()
+    row = row or Evidence.objects.filter(model_version=version).order_by("created_at").first()
+    return life_of(row) if row else None
+
+
+def life_of(row: Evidence) -> Life:
+    looks = row.history.order_by("number").values_list("at", "log_e")
+    sources = row.sources.select_related("baseline__suite_revision__suite").order_by("kind", "id")
+    return Life(
+        row,
+        [{"at": at, "e_value": e_value(log_e)} for at, log_e in looks],
+        [SourceRow(_source_name(s), s.weight, s.looks, s.log_e) for s in sources],
+    )
+
+
+def _source_name(source: EvidenceSource) -> str:
+    if source.baseline:
+        return source.baseline.suite_revision.suite.name
+    key = as_uuid(source.key)
+    probe = Probe.objects.filter(pk=key).first() if key else None
+    return probe.get_kind_display() if probe else source.get_kind_display()
+
+
 def newest_by_baseline(comparisons: Iterable[Comparison]) -> list[Comparison]:
     """The last comparison of each baseline that found a change, in the baselines' own order."""
     newest: dict[Any, Comparison] = {}
@@ -126,42 +226,3 @@ def newest_by_baseline(comparisons: Iterable[Comparison]) -> list[Comparison]:
         if comparison.verdict in CHANGED or comparison.baseline_id not in newest:
             newest[comparison.baseline_id] = comparison
     return list(newest.values())
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A pair of answers with its structured difference in the words of the page."""
-
-    row: ExamplePair
-    changes: list[dict[str, Any]]
-    no_longer_json: str
-    tags: list[str]
-
-    @property
-    def expected(self) -> Any:
-        return self.row.case.document.get("expect")
-
-
-def pairs_of(comparisons: Iterable[Comparison]) -> list[Pair]:
-    """The most telling pairs first, over all the given comparisons."""
-    rows = (
-        ExamplePair.objects.filter(comparison__in=list(comparisons))
-        .select_related("case", "comparison__baseline__suite_revision__suite")
-        .order_by("-distance", "rank", "id")
-    )
-    return [_pair(row) for row in rows]
-
-
-def _pair(row: ExamplePair) -> Pair:
-    changes: list[dict[str, Any]] = []
-    no_longer = ""
-    for change in row.json_diff:
-        kind = str(change.get("kind", ""))
-        if kind == "not_json_after":
-            no_longer = "The baseline answered in JSON; the answer now is no JSON."
-        elif kind == "not_json_before":
-            no_longer = "The answer now is JSON; the baseline answered in plain text."
-        else:
-            changes.append({**change, "kind": _KINDS.get(kind.rpartition("_")[2], "changed")})
-    tags = [str(tag) for tag in row.case.document.get("tags", [])]
-    return Pair(row, changes, no_longer, tags)

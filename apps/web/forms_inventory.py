@@ -7,12 +7,10 @@ from typing import Any
 
 from django import forms
 
-from apps.accounts.models import Role
-from apps.evaluations.models import Schedule, Suite, SuiteRevision
+from apps.accounts.models import Role, Team
 from apps.registry import selectors
 from apps.registry.models import Assumption, Endpoint, ModelVersion, UseCase
 
-UNITS = (("60", "minutes"), ("3600", "hours"), ("86400", "days"), ("1", "seconds"))
 TIERS = ((1, "1 – highest risk"), (2, "2"), (3, "3"), (4, "4 – lowest risk"))
 
 
@@ -274,84 +272,6 @@ AssumptionRows = forms.formset_factory(
 )
 
 
-class ScheduleForm(Plain):
-    suite_revision: forms.ModelChoiceField[Any] = forms.ModelChoiceField(
-        queryset=None, empty_label=None, label="Suite"
-    )
-    every = forms.IntegerField(
-        required=False, min_value=1, max_value=100_000, label="Run again every"
-    )
-    unit = forms.ChoiceField(choices=UNITS, label="Unit")
-    cron = forms.CharField(
-        required=False,
-        max_length=120,
-        label="Or by cron",
-        widget=forms.TextInput({"placeholder": "0 2 * * 1-5"}),
-        help_text="minute hour day month weekday. Fill in this or the interval, not both.",
-    )
-    timezone = forms.CharField(
-        max_length=64, initial="UTC", label="Time zone", help_text="E.g. Europe/Berlin."
-    )
-    replicates = forms.IntegerField(
-        initial=1,
-        min_value=1,
-        max_value=100,
-        label="Answers per case",
-        help_text="One is enough for a rerun; the baseline holds the model's own noise.",
-    )
-    catch_up = forms.ChoiceField(choices=Schedule.CatchUp.choices, label="After downtime")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        newest = (
-            SuiteRevision.objects.filter(suite__archived=False)
-            .order_by("suite_id", "-number")
-            .distinct("suite_id")
-        )
-        ids = [r.pk for r in newest.only("pk", "suite_id")]
-        if current := self.initial.get("suite_revision"):
-            ids.append(current)
-        choices = SuiteRevision.objects.filter(pk__in=ids).select_related("suite")
-        field = self.fields["suite_revision"]
-        field.queryset = choices.order_by("suite__name", "-number")  # type: ignore[attr-defined]
-        field.label_from_instance = (  # type: ignore[attr-defined]
-            lambda r: f"{r.suite.name} r{r.number} · {r.case_count} cases"
-        )
-
-    def clean(self) -> dict[str, Any]:
-        data = self.cleaned_data
-        if data.get("every") and data.get("cron"):
-            self.add_error("cron", "Fill in the interval or the cron expression, not both.")
-        if not data.get("every") and not data.get("cron") and not self.errors:
-            self.add_error("every", "Say how often, or write a cron expression.")
-        return data
-
-    def timing(self) -> dict[str, Any]:
-        data = self.cleaned_data
-        every = data.get("every")
-        return {
-            "interval_seconds": every * int(data["unit"]) if every else None,
-            "cron": data["cron"],
-            "timezone": data["timezone"],
-        }
-
-    def values(self) -> dict[str, Any]:
-        data = self.cleaned_data
-        return self.timing() | {k: data[k] for k in ("suite_revision", "replicates", "catch_up")}
-
-
-class ScheduleEditForm(ScheduleForm):
-    row_version = forms.IntegerField(widget=forms.HiddenInput)
-
-
-def interval_parts(seconds: int | None) -> dict[str, Any]:
-    """7200 → every 2 hours, in the largest unit that fits."""
-    if seconds is None:
-        return {"unit": "3600"}
-    unit = next(u for u in (86400, 3600, 60, 1) if seconds % u == 0)
-    return {"every": seconds // unit, "unit": str(unit)}
-
-
 class PersonForm(Plain):
     display_name = forms.CharField(max_length=200, label="Name")
     email = forms.CharField(max_length=254, label="E-mail address")
@@ -370,5 +290,22 @@ class PersonForm(Plain):
     )
 
 
-def has_suites() -> bool:
-    return Suite.objects.filter(archived=False, revisions__isnull=False).exists()
+class GrantForm(Plain):
+    role = forms.ChoiceField()
+    team: forms.ModelChoiceField[Any] = forms.ModelChoiceField(
+        queryset=None,
+        required=False,
+        empty_label="Everything",
+        label="Over",
+        help_text="A role over a team covers that team's versions and use cases only.",
+    )
+    reason = forms.CharField(max_length=200, help_text="For whoever asks in two years.")
+
+    def __init__(self, *args: Any, is_service: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        allowed = (Role.SERVICE, Role.AUDITOR) if is_service else tuple(Role)
+        self.fields["role"].choices = [  # type: ignore[attr-defined]
+            ("", "Choose a role"),
+            *((r.value, r.label) for r in allowed if is_service or r != Role.SERVICE),
+        ]
+        self.fields["team"].queryset = Team.objects.order_by("name")  # type: ignore[attr-defined]

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import yaml
 from django import forms
-from django.conf import settings
 
 from apps.accounts.models import User
 from apps.evaluations.models import Run, SuiteRevision
 from apps.evaluations.services import MAX_REPLICATES
-from apps.evaluations.suitefile import MAX_FILE_BYTES
 from apps.registry.models import Assumption, ModelVersion
 from apps.tickets.models import Outcome
 
@@ -39,7 +35,35 @@ class PersonField(forms.ModelChoiceField):
         return str(obj.name)[:80]
 
 
-class RunForm(forms.Form):
+class LimitsForm(forms.Form):
+    """A run's own budget."""
+
+    max_tokens = forms.IntegerField(
+        label="Stop at so many tokens",
+        required=False,
+        min_value=1,
+        help_text="Prompts and answers together. The run then ends as partial, with what it has.",
+    )
+    max_cost = forms.DecimalField(
+        label="Stop at so much money",
+        required=False,
+        max_digits=14,
+        decimal_places=4,
+        help_text="Needs a price in this currency.",
+    )
+    currency = forms.CharField(label="Currency", required=False, max_length=3, strip=True)
+
+    def limits(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        cost = data.get("max_cost")
+        return {
+            "max_tokens": data.get("max_tokens"),
+            "max_cost": cost,
+            "currency": data.get("currency", "").upper() if cost is not None else "",
+        }
+
+
+class RunForm(LimitsForm):
     """`versions` and `revisions` are what this person may run."""
 
     version = VersionField(
@@ -63,6 +87,11 @@ class RunForm(forms.Form):
         "randomness.",
     )
 
+    urgent = forms.BooleanField(label="Urgent: before all other work", required=False)
+    reason = forms.CharField(
+        label="Why", required=False, max_length=2000, help_text="The run and the history show it."
+    )
+
     def __init__(self, *args: Any, versions: Any, revisions: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         version, suite = self.fields["version"], self.fields["suite"]
@@ -71,59 +100,12 @@ class RunForm(forms.Form):
         version.queryset, suite.queryset = versions, revisions
 
 
-def shipped_suites() -> list[tuple[str, str]]:
-    """Folder and name of the suites that come with the product."""
-    found = []
-    for file in sorted(Path(settings.EVALS_DIR).glob("*/suite.yaml")):
-        name = file.parent.name
-        try:
-            document = yaml.safe_load(file.read_text(encoding="utf-8"))
-            name = str(document["name"])
-        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-            pass  # a damaged file is listed by its folder; importing it says what is wrong
-        found.append((file.parent.name, name))
-    return found
+class ExtendForm(forms.Form):
+    """In the dialog of a run's page."""
 
-
-class SuiteImportForm(forms.Form):
-    file = forms.FileField(
-        label="Suite file",
-        required=False,
-        help_text="YAML or JSON, at most 10 MB.",
-        widget=forms.ClearableFileInput(attrs={"accept": ".yaml,.yml,.json"}),
+    replicates = forms.IntegerField(
+        label="More answers to each case", min_value=1, max_value=MAX_REPLICATES - 1, initial=1
     )
-    cases = forms.FileField(
-        label="Cases in a file of their own",
-        required=False,
-        help_text="JSON Lines, where the suite file holds no cases itself.",
-        widget=forms.ClearableFileInput(attrs={"accept": ".jsonl,.ndjson"}),
-    )
-    shipped = forms.ChoiceField(label="Or one that ships with GovTrack", required=False)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        megabytes = MAX_FILE_BYTES // (1024 * 1024)
-        self.fields["file"].help_text = f"YAML or JSON, at most {megabytes} MB."
-        shipped = self.fields["shipped"]
-        assert isinstance(shipped, forms.ChoiceField)
-        shipped.choices = [("", "None of these"), *shipped_suites()]
-
-    def clean(self) -> dict[str, Any]:
-        data = super().clean() or {}
-        file, cases, shipped = (data.get(name) for name in ("file", "cases", "shipped"))
-        for name, upload in (("file", file), ("cases", cases)):
-            if upload and upload.size > MAX_FILE_BYTES:
-                size = upload.size / (1024 * 1024)
-                self.add_error(
-                    name,
-                    f"“{upload.name[:80]}” has {size:.1f} MB; {MAX_FILE_BYTES // 1048576} MB are "
-                    "allowed. Split the suite into several.",
-                )
-        if file and shipped:
-            self.add_error("shipped", "Choose a file or one of these, not both.")
-        elif not file and not shipped and not self.errors:
-            self.add_error("file", "Choose a file, or one of the suites that ship below.")
-        return data
 
 
 OUTCOMES: dict[str, str] = {

@@ -54,6 +54,11 @@ class Listing:
     previous: str
     next: str
 
+    @property
+    def first(self) -> bool:
+        """Is this the first page?"""
+        return not self.previous
+
 
 def listing(request: HttpRequest, rows: Any, *, size: int = 50) -> Listing:
     """The page that `?page=` asks for; one beyond the end gives the last, nonsense the first."""

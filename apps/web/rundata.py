@@ -55,8 +55,10 @@ def pass_filter(revision: SuiteRevision) -> Q | None:
     return found
 
 
-def answer_rows(run: Run, samples: Sequence[Sample]) -> list[AnswerRow]:
-    """Samples with their scores, in one query for all of them."""
+def answer_rows(
+    run: Run, samples: Sequence[Sample], scoring_revision: int = FIRST_REVISION
+) -> list[AnswerRow]:
+    """Samples with their scores under a scoring revision, in one query for all of them."""
     specs = {spec["key"]: spec for spec in metric_specs(run.suite_revision)}
     graded = {spec["key"]: spec["direction"] for spec in _graded(run.suite_revision)}
     scores: dict[Any, list[dict[str, Any]]] = {}
@@ -65,7 +67,7 @@ def answer_rows(run: Run, samples: Sequence[Sample]) -> list[AnswerRow]:
         month=run.month,
         run=run,
         sample_id__in=[s.id for s in samples],
-        scoring_revision=FIRST_REVISION,
+        scoring_revision=scoring_revision,
     ).order_by("metric_key")
     for score in rows:
         label = specs.get(score.metric_key, {}).get("label") or score.metric_key
@@ -130,3 +132,14 @@ def metric_rows(run: Run, comparisons: Sequence[Comparison]) -> list[dict[str, A
             }
         )
     return rows
+
+
+def metrics_of(run: Run, comparisons: Sequence[Comparison]) -> dict[str, list[dict[str, Any]]]:
+    """What is shown at once, and the style of the answers as far as it did not change."""
+    rows = metric_rows(run, comparisons)
+    style = [
+        row
+        for row in rows
+        if row["key"].startswith("style.") and not row["verdict"].startswith("changed")
+    ]
+    return {"shown": [row for row in rows if row not in style], "style": style} if rows else {}

@@ -8,8 +8,11 @@ from typing import Any
 
 from django.db.models import Avg, Max, Min
 
-from apps.evaluations.models import Run, RunState, Score, SuiteCase, SuiteRevision
+from apps.evaluations.models import Run, RunState, Score, SuiteRevision
+from apps.evaluations.quality import CaseQuality, case_quality
+from apps.evaluations.revisions import SameCases
 from apps.evaluations.scoring import FIRST_REVISION
+from apps.evaluations.selectors import metric_values
 from apps.web.rundata import metric_specs
 
 RECENT_RUNS = 20
@@ -66,46 +69,59 @@ def recent_runs(runs: Any, revision: SuiteRevision) -> list[Run]:
     return list(rows.order_by("-created_at")[:RECENT_RUNS])
 
 
+def quality(revision: SuiteRevision, runs: Iterable[Run]) -> dict[Any, CaseQuality]:
+    """By stored case, over the given runs of the revision."""
+    spec = main_metric(revision)
+    return case_quality(runs, spec["key"]) if spec else {}
+
+
 @dataclass(frozen=True)
-class RevisionDiff:
-    """What a revision changed against the one before, by case id and content."""
+class OverRevisions:
+    """A metric's mean over the cases that two revisions ask alike, in the newest run of each."""
 
-    added: list[str]
-    removed: list[str]
-    changed: list[str]
-    keys: list[str]
+    label: str
+    version: str
+    before: float
+    after: float
+    cases: int
+    share: bool
 
-    def sentence(self) -> str:
-        parts = [
-            f"{len(ids)} case{'' if len(ids) == 1 else 's'} {verb}"
-            for verb, ids in (
-                ("added", self.added),
-                ("removed", self.removed),
-                ("changed", self.changed),
+
+def over_revisions(
+    first: SuiteRevision, second: SuiteRevision, same: SameCases, runs: Any
+) -> list[OverRevisions]:
+    """For each version that answered both revisions: the suite's comparable metrics."""
+    rows: list[OverRevisions] = []
+    if not same.case_ids:
+        return rows
+    newest: dict[Any, dict[Any, Run]] = {}
+    done = runs.filter(suite_revision__in=[first, second], state=RunState.COMPLETE)
+    for run in done.order_by("created_at")[:200]:
+        newest.setdefault(run.model_version_id, {})[run.suite_revision_id] = run
+    specs = {spec["key"]: spec for spec in metric_specs(second)}
+    wanted = set(same.case_ids)
+    for pair in list(newest.values())[:10]:
+        if len(pair) < 2:
+            continue
+        old, new = (metric_values([pair[r.pk]]) for r in (first, second))
+        for key in same.metric_keys:
+            means = [_mean(values.get(key, {}), wanted) for values in (old, new)]
+            if means[0] is None or means[1] is None:
+                continue
+            rows.append(
+                OverRevisions(
+                    label=specs[key].get("label") or key,
+                    version=pair[second.pk].model_version.label,
+                    before=means[0],
+                    after=means[1],
+                    cases=len(wanted & set(new[key])),
+                    share=specs[key].get("bounds") == [0, 1],
+                )
             )
-            if ids
-        ]
-        if self.keys:
-            parts.append(f"{', '.join(self.keys)} changed")
-        return "; ".join(parts) or "Nothing but the order of cases changed"
+    return rows
 
 
-def revision_diff(old: SuiteRevision, new: SuiteRevision) -> RevisionDiff:
-    def hashes(revision: SuiteRevision) -> dict[str, str]:
-        return dict(
-            SuiteCase.objects.filter(revision=revision)
-            .order_by("position")
-            .values_list("case_id", "content_hash")
-        )
-
-    before, after = hashes(old), hashes(new)
-    return RevisionDiff(
-        added=[key for key in after if key not in before],
-        removed=[key for key in before if key not in after],
-        changed=[key for key in after if key in before and before[key] != after[key]],
-        keys=sorted(
-            key
-            for key in {*old.document, *new.document}
-            if old.document.get(key) != new.document.get(key)
-        ),
-    )
+def _mean(values: dict[str, list[float]], wanted: set[str]) -> float | None:
+    """The mean over the wanted cases of their means."""
+    means = [sum(v) / len(v) for case, v in values.items() if case in wanted and v]
+    return sum(means) / len(means) if means else None

@@ -1,12 +1,33 @@
 from django.urls import URLPattern, path
 
-from apps.web.views import approvals, overview, people, providers, schedules, use_cases, versions
+from apps.web.views import (
+    approvals,
+    between,
+    overview,
+    people,
+    person,
+    probes,
+    providers,
+    schedules,
+    use_cases,
+    versions,
+)
 
 urlpatterns: list[URLPattern] = [
     path("", overview.overview, name="overview"),
     path("versions/", versions.version_list, name="version_list"),
     path("versions/new/", versions.version_new, name="version_new"),
     path("versions/<uuid:pk>/", versions.version, name="version"),
+    path("versions/<uuid:pk>/compare/", between.version_compare, name="version_compare"),
+    path("versions/<uuid:pk>/probes/", probes.probes, name="probes"),
+    path("versions/<uuid:pk>/probes/start/", probes.start, name="probes_start"),
+    path("versions/<uuid:pk>/probes/<uuid:probe>/<slug:act>/", probes.act, name="probe_act"),
+    path("versions/<uuid:pk>/controls/add/", probes.control_add, name="control_add"),
+    path(
+        "versions/<uuid:pk>/controls/<uuid:arm>/remove/",
+        probes.control_remove,
+        name="control_remove",
+    ),
     path("providers/", providers.provider_list, name="provider_list"),
     path("providers/new/", providers.provider_new, name="provider_new"),
     path("providers/<slug:slug>/", providers.provider, name="provider"),
@@ -16,7 +37,15 @@ urlpatterns: list[URLPattern] = [
     path("approvals/new/", approvals.approval_new, name="approval_new"),
     path("approvals/<int:number>/", approvals.approval, name="approval"),
     path("approvals/<int:number>/<slug:move>/", approvals.approval_move, name="approval_move"),
+    path("schedules/", schedules.schedule_list, name="schedule_list"),
     path("schedules/new/", schedules.schedule_new, name="schedule_new"),
     path("schedules/<uuid:pk>/", schedules.schedule, name="schedule"),
     path("people/", people.people, name="people"),
+    path("people/<uuid:pk>/", person.person, name="person"),
+    path("people/<uuid:pk>/deactivate/", person.person_deactivate, name="person_deactivate"),
+    path(
+        "people/<uuid:pk>/roles/<uuid:assignment>/revoke/",
+        person.person_revoke,
+        name="person_revoke",
+    ),
 ]

@@ -10,7 +10,7 @@ from typing import Any
 from django import forms, template
 from django.utils import timezone
 
-from apps.web.templatetags.gt import STATES
+from apps.web.tags.states import STATES
 
 register = template.Library()
 

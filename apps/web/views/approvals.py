@@ -16,11 +16,14 @@ from apps.access.services import require_fresh
 from apps.accounts.permissions import can, require
 from apps.core.errors import GovTrackError, NotFound, ReauthenticationRequired
 from apps.drift.models import Baseline, MetricResult
+from apps.drift.planning import Power, power_of_approval
 from apps.registry import gate, selectors, services
-from apps.registry.lifecycle import PENDING, RULES, Move, moves_for
+from apps.registry.lifecycle import LIVE, PENDING, RULES, Move, moves_for
 from apps.registry.models import Approval, ApprovalState, Assumption
-from apps.web.forms_inventory import ApprovalForm, AssumptionRows
-from apps.web.inventory import chosen, found, link, person
+from apps.tickets.models import Ticket, TicketState
+from apps.web.forms_inventory import ApprovalForm, AssumptionForm, AssumptionRows
+from apps.web.inventory import chosen, count, found, link, person
+from apps.web.lists import short
 
 VERBS: dict[str, Any] = {
     "validate": services.validate_approval,
@@ -40,6 +43,7 @@ WHAT_HAPPENS = {
     "suspend": "The gate denies from the next call on, until a new approval is given.",
     "revoke": "The approval ends for good; the gate denies from the next call on.",
 }
+ROWS, MOST_ROWS = "assumption", 100
 ROW = re.compile(r"assumptions\[(\d+)\](?:\.(\w+))?")
 
 
@@ -49,17 +53,15 @@ def approval_new(request: HttpRequest) -> HttpResponse:
     require(user, "approval.request")
     version = chosen(selectors.versions(user), request.GET.get("version"))
     use_case = chosen(selectors.use_cases(user), request.GET.get("use_case"))
-    form = ApprovalForm(
-        request.POST or None,
-        user=user,
-        initial={
-            "model_version": version.pk if version else None,
-            "use_case": use_case.pk if use_case else None,
-        },
-    )
-    blank = [{"code": f"A{n}", "criticality": "medium"} for n in (1, 2, 3)]
-    rows: Any = AssumptionRows(request.POST or None, initial=blank, prefix="assumption")
-    if request.method == "POST" and form.is_valid() & rows.is_valid():
+    reshaped = _reshaped(request)
+    sent = None if reshaped is not None else request.POST or None
+    start = {
+        "model_version": version.pk if version else None,
+        "use_case": use_case.pk if use_case else None,
+    }
+    form = ApprovalForm(sent, user=user, initial={**start, **request.POST.dict()})
+    rows: Any = AssumptionRows(sent, initial=reshaped or [_blank([])], prefix=ROWS)
+    if sent is not None and form.is_valid() & rows.is_valid():
         made = _request(user, form, rows)
         if made:
             messages.success(request, f"{made} requested. Somebody else must decide on it.")
@@ -84,6 +86,34 @@ def approval_new(request: HttpRequest) -> HttpResponse:
             ],
         },
     )
+
+
+def _reshaped(request: HttpRequest) -> list[dict[str, Any]] | None:
+    """The rows as typed with one more or one fewer; None where no row button was pressed.
+
+    The buttons send the form like any other, so they work without script; nothing is checked yet.
+    """
+    post = request.POST
+    if "row_add" not in post and "row_remove" not in post:
+        return None
+    total = post.get(f"{ROWS}-TOTAL_FORMS", "")
+    names = list(AssumptionForm.base_fields)
+    rows = [
+        {name: post.get(f"{ROWS}-{n}-{name}", "") for name in names}
+        for n in range(min(int(total), MOST_ROWS) if total.isdecimal() and len(total) < 5 else 0)
+    ]
+    out = post.get("row_remove", "")
+    if out.isdecimal() and len(out) < 5 and int(out) < len(rows):
+        del rows[int(out)]
+    if ("row_add" in post and len(rows) < MOST_ROWS) or not rows:
+        rows.append(_blank([row["code"] for row in rows]))
+    return rows
+
+
+def _blank(codes: list[str]) -> dict[str, Any]:
+    """An empty row with the first free code."""
+    number = next(n for n in range(1, len(codes) + 2) if f"A{n}" not in codes)
+    return {"code": f"A{number}", "criticality": "medium"}
 
 
 def _request(user: Any, form: ApprovalForm, rows: Any) -> Approval | None:
@@ -157,19 +187,26 @@ def _page(
     reauth = ""
     if isinstance(error, ReauthenticationRequired):
         reauth = link("account_reauthenticate", next=link("web:approval", row.number))
+    power = power_of_approval(row)
+    assumptions = _assumptions(row, power)
+    waiting = row.tickets.exclude(state=TicketState.DECIDED).order_by("due_at").first()
     return render(
         request,
         "web/approval.html",
         {
             "approval": row,
-            "lede": _sentence(row),
+            "lede": _sentence(row, sum(a["state"] == "broken" for a in assumptions), waiting),
+            "waiting": waiting,
+            "waiting_href": link("web:ticket", waiting.number) if waiting else "",
             "gate": gate.check(use_case=row.use_case, model_version=row.model_version),
-            "assumptions": _assumptions(row),
+            "assumptions": assumptions,
+            "unsupported": [p for p in power if p.warns] if row.state in PENDING else [],
             "baselines": Baseline.objects.filter(approval_links__approval=row).select_related(
                 "suite_revision__suite"
             ),
             "people": _people(row),
-            "moves": [_button(row, m) for m in moves],
+            # The primary act is the last of a page's buttons, at the same corner everywhere.
+            "moves": [_button(row, m) for m in sorted(moves, key=lambda m: not m.needs_reason)],
             "waits": "" if moves else _waits(row),
             "error": error,
             "reauth": reauth,
@@ -205,21 +242,39 @@ def _button(row: Approval, move: Move) -> dict[str, Any]:
     }
 
 
-def _sentence(row: Approval) -> str:
-    pair = f"{row.model_version} for {row.use_case}"
+def _sentence(row: Approval, broken: int, waiting: Ticket | None) -> str:
+    """What it allows, and in the same breath what speaks against it."""
+    said = _standing(row)
+    if row.state not in LIVE:
+        return f"{said}."
+    doubts = []
+    if broken:
+        hold = "holds" if broken == 1 else "hold"
+        doubts.append(f"{count(broken, 'assumption')} no longer {hold}")
+    if waiting:
+        severity = waiting.get_severity_display().lower()
+        doubts.append(f"{waiting} ({severity}) waits for a decision")
+    if not doubts:
+        return f"{said}."
+    joint = ":" if row.state == ApprovalState.ON_HOLD else ", but"
+    return f"{said}{joint} {' and '.join(doubts)}."
+
+
+def _standing(row: Approval) -> str:
+    pair = f"{short(row.model_version)} for {short(row.use_case)}"
     state = ApprovalState(row.state)
     if state == ApprovalState.REQUESTED:
         whom = "a validator" if row.use_case.risk_tier <= 2 else "a governance lead"
-        return f"{row} asks to use {pair}, and waits for {whom}."
+        return f"{row} asks to use {pair}, and waits for {whom}"
     if state == ApprovalState.VALIDATED:
-        return f"{row} asks to use {pair}; it is validated, and waits for a governance lead."
+        return f"{row} asks to use {pair}; it is validated, and waits for a governance lead"
     if state == ApprovalState.APPROVED:
-        return f"{row} allows {pair}."
+        return f"{row} allows {pair}"
     if state == ApprovalState.CONDITIONAL:
-        return f"{row} allows {pair} under conditions."
+        return f"{row} allows {pair} under conditions"
     if state == ApprovalState.ON_HOLD:
-        return f"{row} of {pair} is on hold."
-    return f"{row} of {pair} is {state.label.lower()}, so it allows nothing."
+        return f"{row} of {pair} is on hold"
+    return f"{row} of {pair} is {state.label.lower()}, so it allows nothing"
 
 
 def _waits(row: Approval) -> str:
@@ -236,7 +291,7 @@ def _people(row: Approval) -> list[dict[str, Any]]:
     ]
 
 
-def _assumptions(row: Approval) -> list[dict[str, Any]]:
+def _assumptions(row: Approval, power: list[Power]) -> list[dict[str, Any]]:
     """Each promise with what was measured last: the newest comparison, else the baseline."""
     results = (
         MetricResult.objects.filter(comparison__baseline__model_version=row.model_version)
@@ -266,7 +321,8 @@ def _assumptions(row: Approval) -> list[dict[str, Any]]:
     broken = set(
         row.assumptions.filter(breaks__change_event__state="open").values_list("pk", flat=True)
     )
-    return [_promise(a, now, then, broken) for a in row.assumptions.all()]
+    seen = {p.assumption.pk: p for p in power}
+    return [{**_promise(a, now, then, broken), "power": seen[a.pk]} for a in row.assumptions.all()]
 
 
 def _promise(a: Assumption, now: Any, then: Any, broken: set[Any]) -> dict[str, Any]:

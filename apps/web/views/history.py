@@ -22,9 +22,10 @@ from apps.audit.models import AuditEvent, AuditHead
 from apps.audit.selectors import Filters, page
 from apps.audit.services import SYSTEM, verify
 from apps.core import clock
-from apps.web.lists import listing, param, select, signed_in
+from apps.web.inventory import capital, count
+from apps.web.lists import Listing, listing, param, select, short, signed_in
 
-PAGE = 100
+PAGE = 50
 VERIFIED = "history-verified"
 AREAS = (
     ("registry.", "Registry and approvals"),
@@ -90,6 +91,7 @@ def history(request: HttpRequest) -> HttpResponse:
         name = found.rows[0].object_name if found.rows else object_id
         kinds.insert(0, (f"{object_type}:{object_id}", name or object_type))
     persons = [(str(u.pk), u.name) for u in people()[:500]]
+    filtered = bool(person or action or object_type or words or since or until)
     context = {
         "nav": "history",
         "page": found,
@@ -103,8 +105,9 @@ def history(request: HttpRequest) -> HttpResponse:
             select("action", "What", action, actions, "Every act"),
             select("object", "About", param(request, "object"), kinds, "Every object"),
         ],
-        "filtered": bool(person or action or object_type or words or since or until),
-        "sentence": _sentence(),
+        "filtered": filtered,
+        "sentence": _sentence(found, filtered=filtered),
+        "unnumbered": _unnumbered(),
         **proof_context(request),
     }
     return render(request, "web/history.html", context)
@@ -123,13 +126,21 @@ def _day(value: str) -> dt.datetime | None:
     return dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC)
 
 
-def _sentence() -> str:
-    head = AuditHead.objects.order_by("-size").first()
-    last = AuditEvent.objects.order_by("-occurred_at", "-id").first()
-    if last is None:
-        return "Nothing was written yet."
-    count = f"{head.size:,} numbered entries" if head else "Entries wait for their number"
-    return f"{count}; the last act was {last.actor_name}'s."
+def _sentence(found: Listing, *, filtered: bool) -> str:
+    """Who did what last, and how many acts there are: the number that the list shows too."""
+    if not found.count:
+        return "Nothing fits these filters." if filtered else "Nothing was written yet."
+    acts = count(found.count, "act fits", "acts fit") if filtered else count(found.count, "act")
+    said = f"{capital(acts)} these filters" if filtered else f"{capital(acts)} on record"
+    if len(found.rows) and found.first:
+        last = found.rows[0]
+        at = last.occurred_at.astimezone(dt.UTC)
+        said += f"; the last, on {at:%-d %b at %H:%M} UTC: {short(last.summary.rstrip('.'), 140)}"
+    return f"{said}."
+
+
+def _unnumbered() -> int:
+    return AuditEvent.objects.filter(leaf__isnull=True).count()
 
 
 def proof_context(request: HttpRequest) -> dict[str, Any]:

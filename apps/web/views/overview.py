@@ -13,13 +13,14 @@ from django.shortcuts import render
 
 from apps.accounts.permissions import can, roles_of, visible
 from apps.core import clock
+from apps.drift.fleet import flagged
 from apps.drift.models import Baseline
 from apps.evaluations.models import Run, RunState, Schedule
 from apps.registry import selectors
 from apps.registry.models import Approval, ModelVersion, Provider
 from apps.tickets import selectors as tickets
 from apps.tickets.models import Ticket
-from apps.web.forms_inventory import has_suites
+from apps.web.forms_schedules import has_suites
 from apps.web.inventory import capital, count, link, paged, word
 from apps.web.rows import add_verdicts, version_rows
 
@@ -61,6 +62,7 @@ def overview(request: HttpRequest) -> HttpResponse:
             "needs": needs[:SHOWN],
             "more": max(0, len(needs) - SHOWN),
             "page": page,
+            "fleet": flagged(versions),
             "steps": steps if open_step and roles_of(user) else [],
             "next_step": open_step,
             "no_role": not roles_of(user),

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_POST
 
-from apps.accounts.permissions import can, require, visible
+from apps.accounts.permissions import can, visible
 from apps.core import clock
-from apps.core.errors import GovTrackError, NotFound
+from apps.core.errors import GovTrackError, InvalidInput, NotFound
 from apps.drift import services as drift
 from apps.drift.models import Comparison
+from apps.drift.selectors import why_not_compared
 from apps.evaluations import lifecycle, selectors, services
-from apps.evaluations.models import Run, RunState, Sample, SampleStatus, Score, SuiteRevision
-from apps.evaluations.scoring import FIRST_REVISION
-from apps.registry.selectors import versions
-from apps.web.forms_work import RunForm
+from apps.evaluations.models import Run, RunState, Sample, SampleStatus, Score
+from apps.web import replicates, runprogress, scorings
+from apps.web.forms_work import ExtendForm, LimitsForm
+from apps.web.inventory import capital, word
+from apps.web.inventory import count as numbered
 from apps.web.lists import (
     Listing,
-    add_error,
     as_uuid,
     chosen,
     listing,
@@ -36,7 +38,7 @@ from apps.web.lists import (
     signed_in,
     sort_order,
 )
-from apps.web.rundata import answer_rows, metric_rows, pass_filter
+from apps.web.rundata import answer_rows, metrics_of, pass_filter
 
 UNFINISHED = (RunState.QUEUED, RunState.RUNNING, RunState.PAUSED)
 SORTS = {"asked": "created_at", "finished": "finished_at", "version": "model_version__label"}
@@ -113,72 +115,11 @@ def _list_sentence(rows: QuerySet[Run]) -> str:
         return "Nothing is running, and nothing ended in the last 24 hours."
     now = "Nothing is running"
     if open_now:
-        now = f"{open_now} run{' is' if open_now == 1 else 's are'} on the way"
-    tail = f"{done} ended in the last 24 hours"
+        now = capital(numbered(open_now, "run is", "runs are")) + " on the way"
+    tail = f"{word(done) if done else 'none'} ended in the last 24 hours"
     if failed:
-        tail += f", {failed} of them failed"
+        tail += f", {word(failed)} of them failed"
     return f"{now}; {tail}."
-
-
-@login_required
-@require_http_methods(["GET", "HEAD", "POST"])
-def run_new(request: HttpRequest) -> HttpResponse:
-    user = signed_in(request)
-    require(user, "run.start")
-    teams = [v.pk for v in versions(user) if can(user, "run.start", v)]
-    newest = (
-        SuiteRevision.objects.filter(suite__archived=False)
-        .order_by("suite_id", "-number")
-        .distinct("suite_id")
-    )
-    choices = {
-        "versions": versions(user).filter(pk__in=teams),
-        "revisions": SuiteRevision.objects.filter(pk__in=newest.values("pk"))
-        .select_related("suite")
-        .order_by("suite__name"),
-    }
-    if request.method == "POST":
-        form = RunForm(request.POST, **choices)
-        if form.is_valid():
-            given = form.cleaned_data
-            try:
-                run = services.start_run(
-                    actor=user,
-                    model_version=given["version"],
-                    suite_revision=given["suite"],
-                    purpose=given["purpose"],
-                    replicates=given["replicates"],
-                )
-            except GovTrackError as error:
-                add_error(form, error, model_version="version", suite_revision="suite")
-            else:
-                messages.success(request, "The run is queued. This page follows it.")
-                return redirect("web:run", run.pk)
-    else:
-        form = RunForm(initial=_preselected(request, choices), **choices)
-    context = {
-        "nav": "runs",
-        "form": form,
-        "crumbs": [{"label": "Runs", "href": reverse("web:run_list")}, {"label": "New run"}],
-        "no_versions": not choices["versions"].exists(),
-        "no_suites": not choices["revisions"].exists(),
-    }
-    return render(request, "web/run_new.html", context, status=400 if form.errors else 200)
-
-
-def _preselected(request: HttpRequest, choices: dict[str, Any]) -> dict[str, Any]:
-    initial: dict[str, Any] = {"purpose": chosen(request, "purpose", Run.Purpose.values)}
-    if not initial["purpose"]:
-        initial["purpose"] = Run.Purpose.MANUAL
-    if initial["purpose"] == Run.Purpose.BASELINE:
-        initial["replicates"] = 3
-    if version := as_uuid(param(request, "version")):
-        initial["version"] = version
-    suite = param(request, "suite")
-    by = {"pk": as_uuid(suite)} if as_uuid(suite) else {"suite__slug": suite}
-    if suite and (found := choices["revisions"].filter(**by).first()):
-        initial["suite"] = found.pk
-    return initial
 
 
 def _run(request: HttpRequest, pk: uuid.UUID) -> Run:
@@ -196,8 +137,13 @@ def _page(
 ) -> HttpResponse:
     user = signed_in(request)
     moves = {move.name for move in lifecycle.moves_for(user, row)}
-    comparisons = list(row.comparisons.select_related("baseline").order_by("created_at"))
+    if row.state == RunState.COMPLETE and not row.totals.get("error"):
+        moves.discard("retry")  # every slot has an answer
+    comparisons = list(row.comparisons.select_related("baseline", "top_up").order_by("created_at"))
+    topped_up = Comparison.objects.filter(top_up__run=row).first()
     finished = RunState(row.state) in lifecycle.FINISHED
+    baselines = list(row.baselines.annotate(size=Count("runs")).order_by("created_at"))
+    alone = any(b.retired_at is None and b.size == 1 for b in baselines)
     context = {
         "nav": "runs",
         "run": row,
@@ -207,27 +153,51 @@ def _page(
         ],
         "error": error,
         "moves": moves,
+        "limits_form": _limits_form(user, row),
+        "extend_form": ExtendForm() if "extend" in moves else None,
         "finished": finished,
         "comparisons": comparisons,
-        "baselines": list(row.baselines.order_by("created_at")),
+        "topped_up": topped_up,
+        "why_not": "" if comparisons or not finished else why_not_compared(row),
+        "baselines": baselines,
         "may_baseline": row.state == RunState.COMPLETE
+        and not alone
         and can(user, "baseline.set", row.model_version),
-        **_progress_context(request, row),
+        **runprogress.context(row, request.GET.get("said", "")),
     }
     if finished:
         context |= _answers_context(request, row)
-        context["metrics"] = metric_rows(row, comparisons)
-    context["sentence"] = _sentence(row, context["progress"], comparisons)
+        context["metrics"] = metrics_of(row, comparisons)
+        context["hidden"] = {"scoring": context["chosen"].number} if context["chosen"] else {}
+    context["sentence"] = _sentence(row, context["progress"], comparisons, baselines)
     return render(request, "web/run.html", context, status=status)
 
 
-def _sentence(row: Run, progress: selectors.RunProgress, comparisons: list[Comparison]) -> str:
+def _limits_form(user: Any, row: Run) -> LimitsForm | None:
+    """For the dialog in which a run's own budget is changed; None where it cannot be."""
+    if row.state not in (*UNFINISHED, RunState.PARTIAL) or not can(
+        user, "run.start", row.model_version
+    ):
+        return None
+    return LimitsForm(initial={name: getattr(row, name) for name in LimitsForm.base_fields})
+
+
+def _sentence(
+    row: Run,
+    progress: selectors.RunProgress,
+    comparisons: list[Comparison],
+    baselines: Sequence[Any] = (),
+) -> str:
     what = f"{short(row.model_version.label)} on {short(row.suite_revision.suite.name)}"
     count = f"{progress.done:,} of {progress.total:,} answers"
     if row.state == RunState.QUEUED:
         return f"{what} waits for a worker: {count} so far."
     if row.state == RunState.RUNNING:
         return f"{what} is on its way: {count} are in."
+    if row.state == RunState.PAUSED and row.budget_stop:
+        return f"{what} has used up a budget: its last calls are coming in."
+    if row.state == RunState.PARTIAL:
+        return f"{what} is partial: a budget ended it with {count}."
     if row.state == RunState.PAUSED:
         return f"{what} is paused: {count} are in, and no call is made."
     if row.state == RunState.FAILED:
@@ -238,42 +208,17 @@ def _sentence(row: Run, progress: selectors.RunProgress, comparisons: list[Compa
     said = f"All {progress.total:,} answers are in" if not lost else f"{progress.answered:,} of "
     if lost:
         said += f"{progress.total:,} slots have an answer"
+    if baseline := next((b for b in baselines if b.retired_at is None), None):
+        part = "part of " if baseline.size > 1 else ""
+        return f"{said}: they are {part}the baseline of {what}."
     if comparisons:
         verdict = comparisons[-1].get_verdict_display().lower()
         return f"{said}, and against the baseline {what} is {verdict}."
+    if baselines:
+        return f"{said}: they were a baseline of {what}, which is retired."
     if row.purpose == Run.Purpose.BASELINE:
         return f"{said}: {what} can serve as a baseline."
     return f"{said}; {what} has no baseline to be compared with."
-
-
-def _progress_context(request: HttpRequest, row: Run) -> dict[str, Any]:
-    progress = selectors.progress(row)
-    tenth = int(progress.share * 10) * 10
-    eta = None
-    if progress.eta_seconds is not None and row.state == RunState.RUNNING:
-        eta = clock.now() + dt.timedelta(seconds=min(progress.eta_seconds, 3e7))
-    tokens = progress.prompt_tokens + progress.completion_tokens
-    context: dict[str, Any] = {
-        "run": row,
-        "progress": progress,
-        "eta": eta,
-        "rate": f"{progress.per_second:.1f} answers/s" if progress.per_second else "",
-        "tokens": f"{tokens:,} tokens" if tokens else "",
-        "failed": sum(progress.errors.values()),
-        "errors": sorted(progress.errors.items(), key=lambda item: -item[1]),
-        "tenth": tenth,
-        # Said aloud at every tenth, not at every second.
-        "say": request.GET.get("said") != f"{row.state}-{tenth}",
-        "finished": RunState(row.state) in lifecycle.FINISHED,
-    }
-    if not context["finished"]:
-        newest = (
-            Sample.objects.filter(month=row.month, run=row)
-            .select_related("case")
-            .order_by("-answered_at", "-id")[:20]
-        )
-        context["latest"] = answer_rows(row, list(newest))
-    return context
 
 
 @login_required
@@ -281,7 +226,8 @@ def _progress_context(request: HttpRequest, row: Run) -> dict[str, Any]:
 def run_progress(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """The part that htmx fetches while the run is on its way. At the end the page is reloaded."""
     row = _run(request, pk)
-    context = _progress_context(request, row)
+    context = runprogress.context(row, request.GET.get("said", ""))
+    context["sentence"] = _sentence(row, context["progress"], [])
     response = render(request, "web/_run_progress.html", context)
     began = request.GET.get("state")
     if context["finished"] or (began and began != row.state):
@@ -292,6 +238,11 @@ def run_progress(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 
 def _answers_context(request: HttpRequest, row: Run) -> dict[str, Any]:
     words, failed = param(request, "q"), request.GET.get("failed") == "1"
+    scored = scorings.context(request, row)
+    revision = scored["shown_revision"]
+    grouped = replicates.context(request, row, words, revision) if row.replicates > 1 else {}
+    if grouped:
+        return {**grouped, **scored}
     samples = (
         Sample.objects.filter(month=row.month, run=row)
         .select_related("case")
@@ -305,7 +256,7 @@ def _answers_context(request: HttpRequest, row: Run) -> dict[str, Any]:
             month=row.month,
             run=row,
             sample_id=OuterRef("id"),
-            scoring_revision=FIRST_REVISION,
+            scoring_revision=revision,
         )
         lacking = samples.filter(~Q(status=SampleStatus.ANSWERED) | Exists(scores))
     shown = lacking if failed else samples
@@ -318,11 +269,13 @@ def _answers_context(request: HttpRequest, row: Run) -> dict[str, Any]:
     page: Listing = listing(request, shown)
     return {
         "page": page,
-        "answers": answer_rows(row, page.rows),
+        "answers": answer_rows(row, page.rows, revision),
+        **scored,
         "q": words,
         "failed_only": failed,
         "selects": [
-            select("failed", "Which answers", "1" if failed else "", [("1", "Failed only")], "All")
+            select("failed", "Which answers", "1" if failed else "", [("1", "Failed only")], "All"),
+            *([replicates.view_select(param(request, "show"))] if row.replicates > 1 else []),
         ],
     }
 
@@ -346,6 +299,19 @@ def run_act(request: HttpRequest, pk: uuid.UUID, act: str) -> HttpResponse:
         elif act == "retry":
             services.retry_failed(actor=user, run=row)
             said = "Queued again. Slots that have an answer keep it."
+        elif act == "extend":
+            more = request.POST.get("replicates", "")
+            number = int(more) if more.isdecimal() and len(more) < 5 else 0
+            services.extend_run(actor=user, run=row, replicates=number)
+            said = f"{number} more for every case: they are queued beside those that are there."
+        elif act == "budget":
+            limits = LimitsForm(request.POST)
+            if not limits.is_valid():
+                raise InvalidInput(
+                    "The budget was not changed: " + " ".join(limits.errors.as_text().split())
+                )
+            services.change_budget(actor=user, run=row, **limits.limits())
+            said = "The budget is changed."
         elif act == "baseline":
             drift.create_baseline(
                 actor=user,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -12,15 +11,53 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 
 from apps.accounts.permissions import can, require, visible
-from apps.core.errors import GovTrackError
-from apps.evaluations import schedules, services
+from apps.core.errors import GovTrackError, NotFound
+from apps.evaluations import cadence, schedules, services
+from apps.evaluations.calendar import EXAMPLES
 from apps.evaluations.models import Schedule
 from apps.registry import selectors
-from apps.web.forms_inventory import ScheduleEditForm, ScheduleForm, has_suites, interval_parts
-from apps.web.inventory import attempt, chosen, found, link, paged, person
+from apps.web.forms_schedules import ScheduleEditForm, ScheduleForm, has_suites, interval_parts
+from apps.web.inventory import attempt, capital, chosen, count, found, link, paged, person
 
 # A service names the interval; the form has a number and a unit.
-FIELDS = {"interval_seconds": "every", "suite_revision": "suite_revision"}
+FIELDS = {"interval_seconds": "every", "jitter_seconds": "jitter"}
+
+
+def crumbs(*rest: dict[str, str]) -> list[dict[str, str]]:
+    return [{"label": "Schedules", "href": link("web:schedule_list")}, *rest]
+
+
+@login_required
+def schedule_list(request: HttpRequest) -> HttpResponse:
+    user = request.user
+    rows = visible(
+        user,
+        Schedule.objects.select_related("model_version", "suite_revision__suite"),
+        team_path="model_version__team",
+    )
+    on = rows.filter(enabled=True).count()
+    next_one = rows.filter(enabled=True, next_due_at__isnull=False).order_by("next_due_at").first()
+    lede = "No version is asked again by itself: a silent change would not be noticed."
+    if on:
+        lede = f"{capital(count(on, 'schedule'))} {'asks' if on == 1 else 'ask'} again by itself."
+        lede = lede if on == 1 else lede.replace("by itself", "by themselves")
+    page = paged(request, rows.order_by("-enabled", "next_due_at", "pk"))
+    return render(
+        request,
+        "web/schedule_list.html",
+        {
+            "nav": "runs",
+            "lede": lede,
+            "next_one": next_one,
+            "page": page,
+            "rows": [{"row": r, "rhythm": rhythm(r)} for r in page.rows],
+            "may_edit": can(user, "schedule.edit"),
+            "crumbs": [
+                {"label": "Runs", "href": link("web:run_list")},
+                {"label": "Schedules"},
+            ],
+        },
+    )
 
 
 @login_required
@@ -31,9 +68,17 @@ def schedule_new(request: HttpRequest) -> HttpResponse:
     version = chosen(versions, request.GET.get("version") or request.POST.get("version"))
     if version is None:
         page = paged(request, versions)
-        return render(request, "web/schedule_pick.html", {"page": page})
+        there = crumbs({"label": "New schedule"})
+        return render(request, "web/schedule_pick.html", {"page": page, "crumbs": there})
     require(user, "schedule.edit", version)
-    form = ScheduleForm(request.POST or None, initial={"every": 1, "unit": "86400"})
+    proposed = cadence.proposed(version)
+    initial = {
+        "calendar": proposed.calendar,
+        "jitter": proposed.jitter_seconds // 60,
+        "replicates": proposed.replicates,
+        "unit": "86400",
+    }
+    form = ScheduleForm(request.POST or None, initial=initial)
     upcoming: list[dt.datetime] = []
     if request.method == "POST" and form.is_valid():
         upcoming = _preview(form)
@@ -54,17 +99,19 @@ def schedule_new(request: HttpRequest) -> HttpResponse:
         {
             "lede": f"How often should {version} be asked again?",
             "version": version,
+            "nav": "runs",
+            "why": proposed.why,
+            "examples": EXAMPLES,
             "form": form,
             "upcoming": upcoming,
             "ready": has_suites(),
             "submit": "Plan reruns",
             "back": link("web:version", version.pk),
             "suites": link("web:suite_list"),
-            "crumbs": [
-                {"label": "Versions", "href": link("web:version_list")},
+            "crumbs": crumbs(
                 {"label": version.label, "href": link("web:version", version.pk)},
                 {"label": "New schedule"},
-            ],
+            ),
         },
     )
 
@@ -78,8 +125,10 @@ def schedule(request: HttpRequest, pk: Any) -> HttpResponse:
     form = ScheduleEditForm(
         request.POST if "row_version" in request.POST else None, initial=_stored(row)
     )
-    upcoming = _upcoming(row)
+    upcoming = schedules.upcoming(row)
     if request.method == "POST":
+        if "trigger" in request.POST:
+            return _trigger(request, row)
         require(user, "schedule.edit", version)
         if "switch" in request.POST:
             return _switch(request, row)
@@ -104,15 +153,19 @@ def schedule(request: HttpRequest, pk: Any) -> HttpResponse:
             "lede": _sentence(row),
             "form": form,
             "upcoming": upcoming,
+            "nav": "runs",
+            "trigger_field": {"trigger": "1"},
+            "examples": EXAMPLES,
             "may_edit": can(user, "schedule.edit", version),
+            "may_trigger": can(user, "run.start", version),
             "runs": [
-                {"row": r, "href": link("web:run", r.pk)} for r in row.runs.order_by("-due_at")[:10]
+                {"row": r, "at": r.due_at or r.created_at, "href": link("web:run", r.pk)}
+                for r in row.runs.order_by("-created_at")[:10]
             ],
-            "crumbs": [
-                {"label": "Versions", "href": link("web:version_list")},
+            "crumbs": crumbs(
                 {"label": version.label, "href": link("web:version", version.pk)},
-                {"label": "Schedule"},
-            ],
+                {"label": row.suite_revision.suite.name},
+            ),
         },
     )
 
@@ -132,8 +185,27 @@ def _switch(request: HttpRequest, row: Schedule) -> HttpResponse:
     return redirect("web:schedule", pk=row.pk)
 
 
+def _trigger(request: HttpRequest, row: Schedule) -> HttpResponse:
+    require(request.user, "run.start", row.model_version)
+    try:
+        run = services.trigger_schedule(
+            actor=person(request),
+            schedule=row,
+            reason=request.POST.get("reason", "").replace("\x00", ""),
+        )
+    except NotFound:
+        raise
+    except GovTrackError as error:
+        messages.error(request, str(error))
+        return redirect("web:schedule", pk=row.pk)
+    messages.success(request, "Started, before all other work.")
+    return redirect("web:run", pk=run.pk)
+
+
 def _preview(form: ScheduleForm) -> list[dt.datetime]:
     """The next five due times; an error at the field where there are none."""
+    if not form.planned:
+        return []
     try:
         return schedules.preview(**form.timing())
     except GovTrackError as error:
@@ -142,27 +214,31 @@ def _preview(form: ScheduleForm) -> list[dt.datetime]:
         return []
 
 
-def _upcoming(row: Schedule) -> list[dt.datetime]:
-    if not row.enabled:
-        return []
-    later = schedules.preview(
-        interval_seconds=row.interval_seconds,
-        cron=row.cron,
-        timezone=row.timezone,
-        count=4,
-        after=row.next_due_at,
-    )
-    return [row.next_due_at.astimezone(ZoneInfo(row.timezone)), *later]
-
-
 def _stored(row: Schedule) -> dict[str, Any]:
-    names = ("cron", "timezone", "replicates", "catch_up", "row_version")
+    names = (
+        "calendar",
+        "timezone",
+        "replicates",
+        "catch_up",
+        "on_alarm",
+        "max_tokens",
+        "row_version",
+    )
     stored = {n: getattr(row, n) for n in names} | interval_parts(row.interval_seconds)
-    return stored | {"suite_revision": row.suite_revision_id}
+    return stored | {
+        "suite_revision": row.suite_revision_id,
+        "cron": "" if row.calendar else row.cron,
+        "jitter": row.jitter_seconds // 60,
+        "blackouts": "\n".join(row.blackouts),
+    }
 
 
 def rhythm(row: Schedule) -> str:
-    """ "every 2 hours", "by cron 0 2 * * * (Europe/Berlin)"."""
+    """ "every 2 hours", "weekdays at 02:00 (Europe/Berlin)", "by cron …", "on alarms only"."""
+    if row.calendar:
+        return f"{row.calendar} ({row.timezone})"
+    if row.interval_seconds is None and not row.cron:
+        return "on alarms only"
     if row.interval_seconds is None:
         return f"by cron {row.cron} ({row.timezone})"
     parts = interval_parts(row.interval_seconds)

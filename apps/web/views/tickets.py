@@ -21,6 +21,8 @@ from apps.tickets.lifecycle import moves_for, proposal
 from apps.tickets.models import Decision, Severity, Ticket, TicketState
 from apps.web import ticketdata
 from apps.web.forms_work import AnswerForm, AssignForm, CommentForm, DecisionForm, SendBackForm
+from apps.web.inventory import capital
+from apps.web.inventory import count as numbered
 from apps.web.lists import chosen, listing, param, select, short, signed_in
 
 DRAFT = "ticket-draft-{}"  # what was typed before a fresh sign-in was asked for
@@ -103,13 +105,13 @@ def _list_sentence(user: User) -> str:
     count = waiting.count()
     if not count:
         return "No change waits for a decision."
-    said = f"{count:,} ticket{' waits' if count == 1 else 's wait'} for a decision"
+    said = capital(f"{numbered(count, 'ticket waits', 'tickets wait')} for a decision")
     late = selectors.overdue(user).count()
     if late:
-        said += f"; {late:,} {'is' if late == 1 else 'are'} overdue"
+        said += f"; {numbered(late, 'is', 'are')} overdue"
     mine = waiting.filter(_mine(user)).distinct().count()
     if mine:
-        said += f"; {mine:,} need{'s' if mine == 1 else ''} you"
+        said += f"; {numbered(mine, 'needs', 'need')} you"
     return f"{said}."
 
 

@@ -10,6 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.http import urlencode
 
 from apps.accounts.permissions import can, require
 from apps.audit.selectors import history_for
@@ -19,6 +20,7 @@ from apps.drift.models import ChangeEvent, Comparison, Verdict
 from apps.evaluations.models import Run, Schedule
 from apps.registry import gate, selectors, services
 from apps.registry.models import ModelVersion, Provider
+from apps.web import layers, versiontime
 from apps.web.forms_inventory import VersionForm
 from apps.web.inventory import (
     GATE_RANK,
@@ -32,6 +34,7 @@ from apps.web.inventory import (
     query,
     word,
 )
+from apps.web.lists import short
 from apps.web.rows import VersionRow, add_verdicts, version_rows
 
 GATES = (
@@ -42,7 +45,6 @@ GATES = (
     ("none", "No approval"),
 )
 VERDICT_RANK = {"changed_material": 0, "changed_immaterial": 1, "inconclusive": 2, "equivalent": 3}
-DAYS = dt.timedelta(days=90)
 NEVER = dt.datetime.max.replace(tzinfo=dt.UTC)
 SORTS: dict[str, Any] = {
     "label": lambda r: r.version.label.lower(),
@@ -177,6 +179,7 @@ def version(request: HttpRequest, pk: Any) -> HttpResponse:
         require(user, "audit.view", row)
     if tab not in dict(tabs):
         tab = "changes"
+    days = versiontime.zoom(request.GET.get("days", ""))
     events = row.change_events.order_by("-window_end")
     runs = row.runs.select_related("suite_revision__suite").order_by("-created_at")
     approvals = selectors.approvals(user).filter(model_version=row)
@@ -205,13 +208,21 @@ def version(request: HttpRequest, pk: Any) -> HttpResponse:
             .select_related("suite_revision__suite")
             .order_by("-enabled", "next_due_at"),
             "baselines": drift.current_baselines(row).order_by("suite_revision__suite__name"),
-            "lanes": _lanes(row, approvals),
-            "since": clock.now() - DAYS,
+            "unwatched": drift.unwatched(row),
+            "probes": layers.towers(row),
+            "findings": layers.findings(row) if tab == "identity" else [],
+            "lanes": versiontime.lanes(user, row, approvals, days),
+            "since": clock.now() - dt.timedelta(days=days),
+            "days": days,
+            "zooms": [
+                {"label": f"{n} days", "href": _address(tab, n), "current": n == days}
+                for n in versiontime.ZOOMS
+            ],
             "tab": tab,
             "tabs": [
                 {
                     "label": label,
-                    "href": f"?tab={key}",
+                    "href": _address(key, days),
                     "current": key == tab,
                     "count": counts.get(key),
                 }
@@ -229,23 +240,36 @@ def version(request: HttpRequest, pk: Any) -> HttpResponse:
     )
 
 
+def _address(tab: str, days: int) -> str:
+    """A view of this page, with its zoom; what is usual stays out of the address."""
+    query = {"tab": tab} if tab != "changes" else {}
+    if days != versiontime.USUAL:
+        query["days"] = str(days)
+    return f"?{urlencode(query)}"
+
+
 def _sentence(row: ModelVersion) -> str:
+    name = short(row.label)
     event = row.change_events.filter(state=ChangeEvent.State.OPEN).first()
     if event:
         start, end = (m.astimezone(dt.UTC) for m in (event.window_start, event.window_end))
         same = start.date() == end.date()
         until = f"{end:%H:%M}" if same else f"{end:%-d %b %H:%M}"
-        return f"{row} behaves differently since {start:%a %-d %b %H:%M}–{until} UTC."
+        began = f"{start:%a %-d %b %H:%M}"
+        began += "" if same and until == f"{start:%H:%M}" else f"–{until}"
+        said = f"{name} behaves differently since {began} UTC"
+        approved = selectors.live_approvals(row).exists()
+        return f"{said}; approved behaviour ended there." if approved else f"{said}."
     last = drift.last_comparison(row)
     if last is None:
         if drift.current_baselines(row).exists():
-            return f"{row} has a baseline, and waits for the first rerun to compare with it."
-        return f"{row} has no baseline yet, so nobody could tell whether it changed."
+            return f"{name} has a baseline, and waits for the first rerun to compare with it."
+        return f"{name} has no baseline yet, so nobody could tell whether it changed."
     return {
-        Verdict.EQUIVALENT.value: f"{row} behaves as in its baseline.",
-        Verdict.INCONCLUSIVE.value: f"The last rerun could not tell whether {row} changed.",
-        Verdict.CHANGED_IMMATERIAL.value: f"{row} answers differently, within the margins.",
-    }.get(last.verdict, f"{row} answered differently from its baseline in the last rerun.")
+        Verdict.EQUIVALENT.value: f"{name} behaves as in its baseline.",
+        Verdict.INCONCLUSIVE.value: f"The last rerun could not tell whether {name} changed.",
+        Verdict.CHANGED_IMMATERIAL.value: f"{name} answers differently, within the margins.",
+    }.get(last.verdict, f"{name} answered differently from its baseline in the last rerun.")
 
 
 def _runs(rows: list[Run]) -> list[dict[str, Any]]:
@@ -263,75 +287,4 @@ def _runs(rows: list[Run]) -> list[dict[str, Any]]:
             else verdicts.get(r.pk, "none"),
         }
         for r in rows
-    ]
-
-
-def _lanes(row: ModelVersion, approvals: Any) -> list[dict[str, Any]]:
-    """Ninety days on one axis."""
-    since = clock.now() - DAYS
-    periods = []
-    for a in approvals[:40]:
-        href = link("web:approval", a.number)
-        label = f"{a} {a.use_case}"
-        item: dict[str, Any] = {"kind": "approval", "value": a.state, "label": label, "href": href}
-        if a.in_force:
-            upper = a.in_force.upper
-            open_end = upper is None or upper > clock.now()
-            item |= {"start": max(a.in_force.lower, since), "end": None if open_end else upper}
-            if not open_end and upper < since:
-                continue
-        elif a.created_at >= since:
-            item |= {"at": a.created_at}
-        else:
-            continue
-        periods.append(item)
-    compared = (
-        Comparison.objects.filter(baseline__model_version=row, created_at__gte=since)
-        .select_related("run")
-        .order_by("-created_at")[:120]
-    )
-    ran = row.runs.filter(created_at__gte=since).order_by("-created_at")[:120]
-    events = row.change_events.filter(window_end__gte=since).order_by("-window_end")[:40]
-    return [
-        {"label": "approvals", "items": periods, "empty": "never asked for"},
-        {
-            "label": "changes",
-            "empty": "none found",
-            "items": [
-                {
-                    "kind": "event",
-                    "value": e.kind,
-                    "at": e.window_end,
-                    "label": str(e),
-                    "href": link("web:change", e.number),
-                }
-                for e in events
-            ],
-        },
-        {
-            "label": "verdicts",
-            "empty": "nothing compared yet",
-            "items": [
-                {
-                    "kind": "verdict",
-                    "value": c.verdict,
-                    "at": c.run.finished_at or c.created_at,
-                    "href": link("web:run", c.run_id),
-                }
-                for c in reversed(compared)
-            ],
-        },
-        {
-            "label": "runs",
-            "empty": "none yet",
-            "items": [
-                {
-                    "kind": "run",
-                    "value": r.state,
-                    "at": r.finished_at or r.created_at,
-                    "href": link("web:run", r.pk),
-                }
-                for r in reversed(ran)
-            ],
-        },
     ]
