@@ -1,7 +1,5 @@
-"""What must survive: killed workers, a flushed broker, doubled messages, a worker out of time.
-
-Real Celery processes on a real broker, a database and a provider with latency. The database is the
-truth and the queue only wakes people up, so every one of these runs ends complete by itself.
+"""Two faults to the last call: what a killed worker costs, and whose answer a sleeper's slot holds.
+The rest is in test_promises.py.
 """
 
 from __future__ import annotations
@@ -11,12 +9,10 @@ import time
 from collections import Counter
 
 import pytest
-from kombu import Connection
 
 from apps.audit.services import SYSTEM
 from apps.evaluations import services
 from apps.evaluations.models import Run, RunState, Sample, Score, Shard
-from govtrack.celery import app
 from tests.faults.stack import LEASE_SECONDS, Stack, until
 from tests.fixtures.evaluations import make_revision, make_version
 from tests.fixtures.provider import Control
@@ -78,45 +74,6 @@ def test_a_killed_worker_loses_only_the_calls_under_way(provider: Control, stack
     # Paid twice is what was asked and not yet stored at the kill, and not one call more.
     assert 0 <= lost <= 2 * CONCURRENCY
     assert provider.stats()["total"] == SLOTS + lost
-
-
-def test_a_flushed_broker_costs_a_delay_and_no_result(provider: Control, stack: Stack) -> None:
-    run = start(provider)
-    stack.beat()
-    stack.worker()
-    for count in (8, 20):
-        reach(run, count, stack)
-        stack.broker.flushdb()
-    other = start(provider)
-
-    complete(run, stack)
-    # Work that comes after the flush is found as well: the ticks still arrive.
-    complete(other, stack)
-    assert_every_slot_once(run)
-    assert_every_slot_once(other)
-    assert provider.stats()["total"] == 2 * SLOTS
-
-
-def test_messages_delivered_twice_ask_nothing_twice(provider: Control, stack: Stack) -> None:
-    run = start(provider)
-    with Connection(stack.redis_url) as connection:
-        for number in range(8):
-            for _ in range(2):
-                app.send_task(
-                    "apps.evaluations.tasks.work",
-                    task_id=f"doubled-{number}",
-                    queue="evaluations",
-                    connection=connection,
-                )
-                app.send_task("apps.evaluations.tasks.tick", queue="default", connection=connection)
-    stack.beat()
-    stack.beat()
-    stack.worker()
-
-    complete(run, stack)
-    assert_every_slot_once(run)
-    assert provider.stats()["total"] == SLOTS
-    assert provider.stats()["peak"] <= CONCURRENCY
 
 
 def test_a_worker_that_slept_through_its_lease_writes_nothing(
