@@ -7,7 +7,7 @@ import pytest
 from apps.audit.services import SYSTEM
 from apps.evaluations import services
 from apps.evaluations.lifecycle import OPEN
-from apps.evaluations.models import Run, Schedule
+from apps.evaluations.models import Run, Schedule, Shard
 from tests.fixtures.live import live_clone, live_db, live_template, shared_live_db
 from tests.fixtures.provider import Provider
 
@@ -27,6 +27,8 @@ def live(shared_live_db: str) -> Iterator[None]:
     for run in Run.objects.filter(state__in=OPEN):
         services.cancel_run(actor=SYSTEM, run=run, reason="The test is over.")
     Schedule.objects.update(enabled=False)
+    # A lease that a test left held would run out during a later one, whose sweep would count it.
+    Shard.objects.exclude(lease_owner="").update(lease_owner="", lease_until=None)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 
 import pytest
@@ -186,6 +187,44 @@ def test_an_endpoint_that_stays_down_fails_the_run_after_a_bounded_time() -> Non
     assert_stopped(run, "did not answer", "Check that it runs", "Retry failed")
 
 
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ({"kind": "status", "status": 500}, "server_error"),
+        ({"kind": "raw", "body": "Oops"}, "malformed"),
+        ({"kind": "cut"}, "cut"),
+        ({"kind": "reset"}, "connection"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_prompts_that_an_endpoint_fails_at_do_not_count_as_an_endpoint_that_is_down(
+    provider: Provider, fault: dict[str, object], kind: str
+) -> None:
+    # The last ten, and one before: far more failures in a row than open the breaker.
+    provider.set(faults=[{**fault, "match": "Case c2"}])
+    run = start(provider, cases=30)
+
+    with settings_with(ENDPOINT_PATIENCE_SECONDS=1):
+        work(run, seconds=60)
+
+    assert run.state == RunState.COMPLETE, run.state_reason
+    assert (run.totals["answered"], run.totals["errors"]) == (19, {kind: 11})
+    assert set(samples(run, status="error").values_list("attempts", flat=True)) == {5}
+
+
+def test_an_endpoint_that_goes_down_in_the_middle_fails_the_run(provider: Provider) -> None:
+    provider.fail("status", status=401, match="c3")
+    run = work(start(provider, cases=30, endpoint_max_concurrency=1))
+    assert run.totals["answered"] >= 1
+    provider.set(faults=[{"kind": "status", "status": 503}])
+    services.retry_failed(actor=make_owner(), run=run)
+
+    with settings_with(ENDPOINT_PATIENCE_SECONDS=1):
+        work(run)
+
+    assert_stopped(run, "nothing but errors", "Check that it runs", "Retry failed")
+
+
 # Transient errors: asked again, then an outcome
 
 
@@ -263,7 +302,9 @@ def test_a_server_that_drips_is_ended_by_the_time_out(provider: Provider) -> Non
     assert sample(run).attempts == 2
 
 
-def test_retry_after_is_honoured_by_all_calls(provider: Provider) -> None:
+def test_a_call_that_waits_out_its_retry_after_gives_its_place_to_another(
+    provider: Provider,
+) -> None:
     provider.set(
         faults=[{"kind": "status", "status": 429, "times": 1, "headers": {"Retry-After": "1"}}]
     )
@@ -273,7 +314,22 @@ def test_retry_after_is_honoured_by_all_calls(provider: Provider) -> None:
 
     assert run.state == RunState.COMPLETE
     assert len(times) == 7
-    assert times[1] - times[0] >= 0.95
+    assert times[5] - times[0] < 0.9, "the five others were held up"
+    assert times[6] - times[0] >= 0.95
+
+
+def test_several_retry_afters_in_a_row_are_honoured_by_all_calls(provider: Provider) -> None:
+    provider.set(
+        faults=[{"kind": "status", "status": 429, "times": 3, "headers": {"Retry-After": "1"}}]
+    )
+    run = work(start(provider, cases=12, endpoint_max_concurrency=1))
+
+    times = provider.stats()["times"]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+
+    assert run.state == RunState.COMPLETE
+    assert len(times) == 15
+    assert max(gaps[:4]) >= 0.8
 
 
 def test_a_wait_beyond_the_session_gives_the_shard_back(provider: Provider) -> None:
@@ -290,14 +346,14 @@ def test_a_wait_beyond_the_session_gives_the_shard_back(provider: Provider) -> N
 
 
 def test_a_prompt_that_is_refused_is_an_outcome_of_its_own(provider: Provider) -> None:
-    provider.fail("status", status=400, match="c1", error={"message": "The prompt is too long."})
+    provider.fail("status", status=400, match="c1", error={"message": "Messages must alternate."})
     run = work(start(provider, cases=3))
 
     answer = sample(run, "c1")
 
     assert run.state == RunState.COMPLETE
     assert (answer.status, answer.error_kind, answer.attempts) == ("refused", "bad_request", 1)
-    assert "The prompt is too long." in answer.error_message
+    assert "Messages must alternate." in answer.error_message
     assert provider.stats()["total"] == 3
 
 

@@ -13,7 +13,7 @@ from apps.accounts.models import Role
 from apps.audit.models import AuditEvent
 from apps.core import clock
 from apps.core.errors import Conflict, InvalidInput, NotAllowed, StaleVersion
-from apps.evaluations import schedules, services, tasks
+from apps.evaluations import planning, schedules, services, tasks
 from apps.evaluations.models import Run, RunState, Schedule
 from tests.fixtures.evaluations import make_owner, make_revision, make_user, make_version
 
@@ -304,6 +304,68 @@ def test_a_schedule_that_cannot_run_does_not_hold_back_the_others() -> None:
     runs = schedules.claim_due()
 
     assert [r.schedule for r in runs] == [fine]
+
+
+@pytest.mark.django_db
+def test_a_schedule_that_breaks_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, fine = plan(), plan()
+    due = overdue(broken, seconds=9)
+    overdue(fine, seconds=3)
+    create = planning.create_scheduled_run
+
+    def create_or_break(*, schedule: Schedule, due_at: dt.datetime) -> Run:
+        if schedule == broken:
+            raise RuntimeError("a defect of ours")
+        return create(schedule=schedule, due_at=due_at)
+
+    monkeypatch.setattr(planning, "create_scheduled_run", create_or_break)
+    assert [r.schedule for r in schedules.claim_due()] == [fine]
+
+    broken.refresh_from_db()
+    assert broken.next_due_at == due, "it stays due"
+    monkeypatch.undo()
+    assert [r.schedule for r in schedules.claim_due()] == [broken]
+
+
+@pytest.mark.django_db
+def test_a_claim_takes_few_queries(django_assert_max_num_queries: Any) -> None:
+    version = make_version(NOWHERE)
+    due = [
+        services.create_schedule(
+            actor=make_owner(),
+            model_version=version,
+            suite_revision=make_revision(2, slug=f"due-{n}"),
+            interval_seconds=3600,
+        )
+        for n in range(2 * schedules.CLAIMED_TOGETHER)
+    ]
+    Schedule.objects.update(next_due_at=clock.now())
+
+    with django_assert_max_num_queries(8 * len(due) + 20):
+        assert len(schedules.claim_due()) == len(due)
+
+
+@pytest.mark.usefixtures("live")
+def test_many_beats_at_once_claim_many_schedules_once_each() -> None:
+    due = [plan() for _ in range(3)]
+    for schedule in due:
+        overdue(schedule, seconds=3)
+    barrier = threading.Barrier(4)
+    created: list[Run] = []
+
+    def beat() -> None:
+        barrier.wait()
+        created.extend(schedules.claim_due())
+        connection.close()
+
+    threads = [threading.Thread(target=beat) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(created) == 3
+    assert {run.schedule_id for run in created} == {schedule.pk for schedule in due}
 
 
 @pytest.mark.usefixtures("live")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+
 import pytest
 from django.db import Error, transaction
 
 from apps.accounts.models import Role
 from apps.audit.models import AuditEvent
+from apps.audit.services import SYSTEM
 from apps.core.errors import NotAllowed
 from apps.evaluations import services, stored
 from apps.evaluations.models import Suite, SuiteCase, SuiteRevision
@@ -40,6 +44,23 @@ def test_a_stored_revision_gives_back_the_suite_that_was_imported() -> None:
 
     assert stored.suite_of(revision) == suite
     assert stored.suite_of(revision).content_hash == revision.content_hash
+
+
+def test_storing_four_times_the_cases_takes_no_more_memory() -> None:
+    def peak(cases: int) -> int:
+        suite = make_suite(cases, slug=f"many-{cases}")
+        gc.collect()
+        tracemalloc.start()
+        try:
+            revision, _ = services.import_suite(actor=SYSTEM, suite=suite)
+            held, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert revision.cases.count() == cases
+        return most - held
+
+    peak(10)  # what is made once
+    assert peak(8_000) < 2 * peak(2_000)
 
 
 def test_an_auditor_may_not_import_a_suite() -> None:

@@ -79,7 +79,7 @@ def test_a_wake_up_call_carries_nothing_and_expires(sent: list[dict[str, Any]]) 
 
     (message,) = sent
     assert set(message) == {"name", "expires", "retry", "ignore_result"}
-    assert message["expires"] < 60
+    assert message["expires"] <= 2 * 3600
 
 
 def test_a_broker_that_is_down_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,11 +116,12 @@ def test_work_without_work_returns_at_once() -> None:
 @pytest.mark.parametrize(
     ("state", "moves"),
     [
-        (RunState.QUEUED, {"pause", "cancel"}),
-        (RunState.RUNNING, {"pause", "cancel"}),
-        (RunState.PAUSED, {"resume", "cancel"}),
+        (RunState.QUEUED, {"pause", "cancel", "extend"}),
+        (RunState.RUNNING, {"pause", "cancel", "extend"}),
+        (RunState.PAUSED, {"resume", "cancel", "extend"}),
         (RunState.FAILED, {"retry"}),
-        (RunState.COMPLETE, set()),
+        (RunState.PARTIAL, {"retry"}),
+        (RunState.COMPLETE, {"retry", "extend"}),
         (RunState.CANCELLED, set()),
     ],
 )
