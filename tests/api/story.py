@@ -77,6 +77,7 @@ class Story:
     after: Run
     baseline: Baseline
     comparison: Comparison
+    pair: ExamplePair
     change: ChangeEvent
     ticket: Ticket
     notice: Notice
@@ -169,7 +170,7 @@ def tell(world: World) -> Story:
         verdict="changed_material",
     )
     first = revision.cases.get(case_id="c1")
-    ExamplePair.objects.create(
+    pair = ExamplePair.objects.create(
         comparison=comparison,
         case=first,
         rank=1,
@@ -237,6 +238,7 @@ def tell(world: World) -> Story:
         after=after,
         baseline=baseline,
         comparison=comparison,
+        pair=pair,
         change=change,
         ticket=ticket,
         notice=notice,

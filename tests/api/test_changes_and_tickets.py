@@ -49,6 +49,7 @@ def test_a_change_is_read_with_all_that_shows_it(auditor: Api, story: Story) -> 
     rows = auditor.get("change-events", state="open").json()["results"]
     assert [(r["name"], r["broken_assumptions"]) for r in rows] == [("C-1", 1)]
     path = f"change-events/{story.change.pk}"
+    assert auditor.get(f"{path}/recompute").json()["format"] == "govtrack.recompute/1"
     metrics = auditor.get(f"{path}/metrics").json()["results"]
     assert [(m["metric_key"], m["effect"], m["low"]) for m in metrics] == [("accuracy", -1.0, None)]
     pairs = auditor.get(f"{path}/pairs").json()["results"]

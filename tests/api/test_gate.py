@@ -32,6 +32,31 @@ def test_the_gate_says_deny_with_200_before_an_approval(gate: Api, world: World)
     assert response["Cache-Control"] == "no-store"
 
 
+def test_the_gate_knows_a_version_by_its_label(gate: Api, world: World) -> None:
+    approve(world)
+    body = gate.get("gate", use_case="claims-triage", version="assistant-instant").json()
+    assert body["answer"] == "allow"
+    assert body["model_version"]["id"] == str(world.version.pk)
+    assert gate.get("gate", use_case="claims-triage", version="no\x00thing").status_code == 404
+
+
+def test_a_label_that_two_versions_have_is_refused(gate: Api, world: World) -> None:
+    other = services.create_model(
+        actor=world.admin, provider=world.version.model.provider, name="another-family"
+    )
+    services.create_version(
+        actor=world.owner,
+        model=other,
+        endpoint=world.version.endpoint,
+        label="assistant-instant",
+        requested_name="assistant-instant",
+        pin_kind="alias",
+    )
+    response = gate.get("gate", use_case="claims-triage", version="assistant-instant")
+    is_problem(response, 400, field="version")
+    assert "give the id" in str(response.json())
+
+
 def test_the_gate_follows_an_approval_and_a_hold(gate: Api, world: World) -> None:
     approval = approve(world)
     assert gate.get("gate", **question(world)).json()["answer"] == "allow"
@@ -75,7 +100,7 @@ def test_an_unknown_use_case_stops_a_sub_request(gate: Api, world: World) -> Non
 def test_an_incomplete_question_is_refused(gate: Api, world: World) -> None:
     is_problem(gate.get("gate", use_case="claims-triage"), 400, field="version")
     is_problem(gate.get("gate", version=str(world.version.pk)), 400, field="use_case")
-    is_problem(gate.get("gate", use_case="claims-triage", version="7"), 400, field="version")
+    is_problem(gate.get("gate", use_case="claims-triage", version="7"), 404, field="version")
     twice = f"/api/v1/gate?use_case=a&use_case=b&version={world.version.pk}"
     is_problem(gate.client.get(twice), 400, field="use_case")
 

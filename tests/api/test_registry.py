@@ -11,7 +11,7 @@ from apps.accounts.models import Role, RoleAssignment, Team
 from apps.audit.models import AuditEvent
 from apps.registry.models import Approval, Endpoint, Provider
 from tests.api.conftest import Api, is_problem
-from tests.world import ASSUMPTIONS, World, approve, person
+from tests.world import ASSUMPTIONS, World, approve, person, store_suites
 
 pytestmark = pytest.mark.django_db
 SECRET = "sk-live-3f9a8b7c6d5e"
@@ -190,6 +190,7 @@ def test_a_risk_tier_beyond_four_is_refused(lead: Api) -> None:
 
 
 def approval_body(world: World, **changes: Any) -> dict[str, Any]:
+    store_suites()
     return {
         "use_case": str(world.use_case.pk),
         "model_version": str(world.version.pk),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,7 +15,9 @@ from rest_framework.test import APIClient
 
 from apps.access.models import ApiToken
 from apps.audit import services as audit
-from apps.evaluations.models import Sample
+from apps.drift import probing
+from apps.evaluations import budgets, prices, rescoring, reviews
+from apps.evaluations.models import Judgement, Sample
 from tests.api.conftest import Api
 from tests.api.story import Story
 
@@ -99,16 +103,35 @@ def test_no_answer_has_a_field_for_a_secret(schema: dict[str, Any]) -> None:
 @pytest.mark.django_db
 def test_every_get_of_the_schema_answers(schema: dict[str, Any], admin: Api, story: Story) -> None:
     """With an administrator's token, on a world where there is one row of everything."""
+    provider = story.world.provider
+    one = prices.NewPrice(
+        provider.slug, "*", "USD", Decimal(0), Decimal(0), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    )
+    prices.import_prices(actor=story.world.admin, prices=[one])
+    budgets.set_budget(actor=story.world.admin, provider=provider, max_tokens=10**6)
     audit.sequence()
+    [probe] = probing.start_probes(
+        actor=story.world.owner, model_version=story.world.version, kinds=["logprob"]
+    )
     sample = Sample.objects.filter(run=story.after).first()
     assert sample is not None
+    scoring = rescoring.rescore(actor=story.world.owner, run=story.after)
+    Judgement.objects.create(
+        scoring=scoring, metric_key="accuracy", sample_id=sample.id, asked="alone",
+        request_digest=sample.request_digest, text="VERDICT: PASS",
+    )  # fmt: skip
+    reviews.start_review(actor=story.world.owner, run=story.after, question="Is it clear?")
     ids = {
+        "scoring_id": scoring.pk,
+        "approval_id": story.approval.pk,
         "run_id": story.after.pk,
         "revision_id": story.revision.pk,
         "baseline_id": story.baseline.pk,
         "comparison_id": story.comparison.pk,
         "change_event_id": story.change.pk,
         "ticket_id": story.ticket.pk,
+        "probe_id": probe.pk,
+        "model_version_id": story.world.version.pk,
     }
     lists: dict[str, list[dict[str, Any]]] = {}
 
@@ -141,14 +164,22 @@ def test_every_get_of_the_schema_answers(schema: dict[str, Any], admin: Api, sto
     empty = [path for path, rows in lists.items() if rows == [] and "list" not in path]
     # Everything has a row but what only people at a browser, or a later decision, make.
     allowed = {
+        "fleet",
+        "watch",
         "sessions",
         "reauth-demands",
+        "rounds",
+        "identity-findings",
+        "observed-traffic",
+        "control-arms",
+        "control-findings",
         "teams",
         "decisions",
         "gate",
         "me",
         "current",
         "verify",
+        "schema",
     }
     assert {p.rsplit("/", 1)[-1] for p in empty} <= allowed | {"check"}
 

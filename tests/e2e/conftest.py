@@ -10,13 +10,14 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
@@ -50,6 +51,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if any(NO_BROWSER[:20] in str(report.longrepr) for report in skipped):
         terminalreporter.section("browser tests", sep="!", red=True, bold=True)
         terminalreporter.write_line(NO_BROWSER, red=True, bold=True)
+
+
+WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
 @dataclass
@@ -128,11 +132,59 @@ class Visitor:
         return " ".join(self.page.locator("main").inner_text().split())
 
 
+def axe(visitor: Visitor, look: str) -> dict[tuple[str, str], list[str]]:
+    """(rule, look) -> the elements that break it, and why."""
+    answer = Axe().run(visitor.page)
+    return {
+        (str(rule["id"]), look): [
+            f"{node['target']}: {node['html'][:160]} — {node['failureSummary'][:300]}"
+            for node in rule["nodes"][:5]
+        ]
+        for rule in answer.response["violations"]
+    }
+
+
+def shoot(visitor: Visitor, name: str) -> None:
+    ARTIFACTS.mkdir(exist_ok=True)
+    visitor.page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
+
+
+def look_at(who: Visitor, path: str, name: str, *, allowed: Set[str] = frozenset()) -> None:
+    """The page as people meet it: wide and narrow, by day and by night; nothing complains, nothing
+    scrolls sideways at 390 px, axe finds nothing but the `allowed` rules."""
+    page = who.page
+    page.set_viewport_size(WIDE)  # type: ignore[arg-type]
+    page.emulate_media(color_scheme="light")
+    who.complaints.clear()
+
+    assert who.go(path) == 200
+    assert "/account/" not in page.url
+    assert page.locator("h1").count() == 1
+    assert who.heading
+    assert who.complaints == []
+
+    shoot(who, f"{name}-1280-light")
+    found = axe(who, "light at 1280")
+    page.emulate_media(color_scheme="dark")
+    shoot(who, f"{name}-1280-dark")
+
+    page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    found |= axe(who, "dark at 390")
+    page.emulate_media(color_scheme="light")
+    shoot(who, f"{name}-390-light")
+    width = page.evaluate("[document.scrollingElement.scrollWidth, innerWidth]")
+    assert width[0] <= width[1], f"scrolls sideways: {width[0]} px in {width[1]} px"
+
+    unexpected = {rule: where for rule, where in found.items() if rule[0] not in allowed}
+    assert unexpected == {}
+    assert allowed == {rule for rule, _ in found}, "repaired: take it off ALLOWED"
+
+
 def new_visitor(browser: Browser, stage: Stage) -> tuple[BrowserContext, Visitor]:
     context = browser.new_context(
         viewport={"width": 1280, "height": 800}, reduced_motion="reduce", color_scheme="light"
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(45_000)
     visitor = Visitor(stage, context.new_page())
     visitor.page.on(
         "console",
@@ -171,9 +223,10 @@ def signed_in(browser: Browser, stage: Stage) -> Iterator[Callable[[User], Visit
 
     def enter(user: User) -> Visitor:
         if user.pk not in known:
-            known[user.pk] = new_visitor(browser, stage)
-            known[user.pk][1].go("/account/login/")
-            known[user.pk][1].sign_in(user)
+            context, visitor = new_visitor(browser, stage)
+            visitor.go("/account/login/")
+            visitor.sign_in(user)
+            known[user.pk] = context, visitor
         return known[user.pk][1]
 
     yield enter

@@ -109,3 +109,20 @@ def fill_in(visitor: Visitor) -> None:
     visitor.page.locator("input[name=outcome][value=suspend]").check()
     visitor.page.locator("#decide [name=rationale]").fill(WHY)
     visitor.page.get_by_role("button", name="Propose the decision").click()
+
+
+def test_an_assumption_is_added_and_removed_without_losing_what_was_typed(
+    stage: Stage, visitor: Visit
+) -> None:
+    olga = visitor(stage.story.world.owner)
+    olga.go(f"/approvals/new/?version={stage.story.world.version.pk}")
+    page = olga.page
+    page.locator("[name=rationale]").fill("As good as before.")
+    page.locator("[name=assumption-0-sentence]").fill("The first sentence.")
+    page.get_by_role("button", name="Add an assumption").click()
+    page.locator("[name=assumption-1-sentence]").fill("The second sentence.")
+    page.get_by_role("button", name="Remove assumption 1").click()
+    expect(page.locator("#assumptions fieldset")).to_have_count(1)
+    expect(page.locator("[name=assumption-0-sentence]")).to_have_value("The second sentence.")
+    expect(page.locator("[name=rationale]")).to_have_value("As good as before.")
+    assert olga.complaints == []

@@ -10,12 +10,13 @@ from django.test import Client
 from apps.registry.models import Approval
 from tests.fixtures.pages import body, heading, page, signed_in
 from tests.tickets.story import change
-from tests.world import World, approve
+from tests.world import World, approve, store_suites
 
 pytestmark = pytest.mark.django_db
 
 
 def request(world: World, **changes: str) -> dict[str, Any]:
+    store_suites()
     row = {
         "code": "A1",
         "sentence": "Sorts claims correctly.",
@@ -70,6 +71,20 @@ def test_promises_stand_beside_what_was_measured(world: World) -> None:
     assert "Sorts claims correctly in at least 80 % of cases." in text
     assert "broken" in text
     assert "not tested" in text
+    assert heading(signed_in(world.auditor), "/approvals/1/") == (
+        "A-1 allows assistant-instant for Claims triage, but one assumption no longer holds."
+    )
+
+
+def test_an_open_ticket_stands_in_the_first_line_of_its_approval(world: World) -> None:
+    approve(world)
+    ticket = change(world, broken={"A1": 0.4}).ticket()
+    client = signed_in(world.lead)
+    assert heading(client, "/approvals/1/") == (
+        "A-1 allows assistant-instant for Claims triage, but one assumption no longer holds and "
+        f"{ticket} ({ticket.get_severity_display().lower()}) waits for a decision."
+    )
+    assert f">Decide on {ticket}</a>" in page(client, "/approvals/1/")
 
 
 def test_the_requester_is_offered_no_approval_and_refused_one(world: World) -> None:
@@ -133,6 +148,24 @@ def test_a_request_leaves_empty_rows_out(client: Client, world: World) -> None:
     answer = client.post("/approvals/new/", request(world))
     assert answer["Location"] == "/approvals/1/"
     assert [a.code for a in Approval.objects.get().assumptions.all()] == ["A1"]
+
+
+def test_rows_are_added_and_taken_away_with_everything_typed_still_there(
+    client: Client, world: World
+) -> None:
+    client.force_login(world.owner)
+    more = body(client.post("/approvals/new/", request(world, row_add="1")))
+    assert more.count("<legend") == 4
+    assert 'value="A4"' in more
+    assert "As good as before, and cheaper." in more
+    assert "Fill this in" not in more
+    fewer = body(client.post("/approvals/new/", request(world, row_remove="0")))
+    assert fewer.count("<legend") == 2
+    assert "Sorts claims correctly." not in fewer
+    for nonsense in ("x", "99", "-1", "9" * 30):
+        answer = client.post("/approvals/new/", request(world, row_remove=nonsense))
+        assert body(answer).count("<legend") == 3
+    assert not Approval.objects.exists()
 
 
 def test_measured_metrics_are_offered(client: Client, world: World) -> None:

@@ -8,7 +8,8 @@ import pytest
 from apps.core.ids import uuid7
 from apps.drift import services as drift
 from apps.drift.models import ChangeEvent, ExamplePair, MetricResult
-from tests.api.story import Story, tell
+from tests.api.story import Story, answered_run, tell
+from tests.drift import story as recorded
 from tests.web.acts import Person, first_line, words
 from tests.world import World
 
@@ -62,7 +63,8 @@ def pair(story: Story, **fields: Any) -> ExamplePair:
 def test_the_list_says_how_many_versions_changed(world: World, story: Story) -> None:
     response = Person(world.auditor).client.get("/changes/")
     assert (
-        first_line(response) == "1 version behaves differently from what was approved, and nobody "
+        first_line(response)
+        == "One version behaves differently from what was approved, and nobody "
         "announced it."
     )
     assert "Began to answer in sentences." in words(response)
@@ -131,12 +133,12 @@ def test_only_the_most_telling_pairs_are_shown_until_asked(world: World, story: 
     many = tell_more_pairs(story)
     owner = Person(world.owner)
     assert f"Show all {many} pairs" in owner.get("/changes/1/")
-    assert "Show the most telling only" in owner.get("/changes/1/", all="1")
+    assert "Show the ten most telling only" in owner.get("/changes/1/", all="1")
 
 
 def tell_more_pairs(story: Story) -> int:
     """Pairs are unique for a case, so each gets a case of its own."""
-    for n in range(4):
+    for n in range(11):
         case = story.revision.cases.create(
             position=10 + n, case_id=f"more-{n}", content_hash=f"x{n}", document={"tags": ["late"]}
         )
@@ -148,9 +150,74 @@ def test_pairs_are_filtered_by_tag(world: World, story: Story) -> None:
     tell_more_pairs(story)
     owner = Person(world.owner)
     text = owner.get("/changes/1/", tag="late", all="1")
-    assert "more-3" in text
+    assert "more-7" in text
     assert "Sure! It is property." not in text
     assert "Sure! It is property." in owner.get("/changes/1/", tag="unknown", all="1")
+
+
+def test_pairs_are_filtered_by_the_kind_of_change(world: World, story: Story) -> None:
+    tell_more_pairs(story)
+    change = {"path": "$", "kind": "not_json_after", "before": None, "after": None}
+    case = story.revision.cases.create(
+        position=60, case_id="talks", content_hash="t", document={"tags": ["late"]}
+    )
+    pair(story, case=case, rank=60, current_text="It is a leg.", json_diff=[change])
+    owner = Person(world.owner)
+    assert "no longer the same format" in owner.get("/changes/1/")
+    text = owner.get("/changes/1/", kind="format")
+    assert "talks" in text
+    assert "more-1" not in text
+    assert "1 of 13 pairs fit" in text
+    assert "1 of 13 pairs fit" in owner.get("/changes/1/", kind="format", tag="late")
+    assert "13 of 13 pairs fit" in owner.get("/changes/1/", kind="nonsense")
+
+
+def test_a_pair_tells_how_far_chance_is_out_of_the_question(world: World, story: Story) -> None:
+    for _ in range(2):
+        later(story)
+    text = Person(world.owner).get("/changes/1/")
+    assert "3 of 3 answers since then are unlike every baseline answer" in text
+    assert "Accuracy 1 → 0" in text
+
+
+def later(story: Story) -> None:
+    """One more rerun that showed the change."""
+    run = answered_run(story.world, story.revision, "Sure! It is property.", 0.0)
+    look = story.baseline.comparisons.count() + 1
+    story.baseline.comparisons.create(
+        run=run, look=look, verdict="changed_material", reason="So again.", log_e=9.0, alpha=0.01
+    )
+
+
+def test_a_pair_is_shown_with_what_was_sent_and_what_came_back(world: World, story: Story) -> None:
+    row = ExamplePair.objects.get()
+    response = Person(world.auditor).client.get(f"/pairs/{row.pk}/")
+    assert first_line(response) == "The same request to case c1 got another answer."
+    text = words(response)
+    assert "Word for word the same both times." in text
+    assert '"model": "assistant-instant"' in text
+    assert '"content": "property"' in text
+    Person(world.outsider).get(f"/pairs/{row.pk}/", status=404)
+    Person(world.owner).get(f"/pairs/{uuid.uuid4()}/", status=404)
+
+
+def test_a_change_offers_the_file_to_recompute_it(world: World, story: Story) -> None:
+    answer = Person(world.auditor).client.get("/changes/1/recompute.json")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="C-1-recompute.json"'
+    assert answer.json()["change"]["sentence"] == "Began to answer in sentences."
+    Person(world.outsider).get("/changes/1/recompute.json", status=404)
+
+
+def test_all_evidence_on_the_version_stands_before_its_parts(world: World) -> None:
+    recorded.baseline_of(world, recorded.suite())
+    run = recorded.run_of(world.version, recorded.suite(), seed=4, changed=True)
+    event = drift.open_or_extend_change_event(comparison=recorded.compared(run))
+    assert event is not None
+    text = Person(world.auditor).get(f"/changes/{event.number}/")
+    assert "All evidence on this version e-value" in text
+    assert "Share of the capital" in text
+    assert "at most 1 %, over all suites, probes and metrics together" in text
+    assert "all evidence" in Person(world.auditor).get(f"/versions/{world.version.pk}/")
 
 
 def test_an_answer_that_stopped_being_json_is_said(world: World, story: Story) -> None:

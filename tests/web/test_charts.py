@@ -7,13 +7,14 @@ import re
 import time
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
 import django
 import pytest
 from django.conf import settings
-from django.template import Context, Engine
+from django.template import Context, Engine, Template
 from django.test import override_settings
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -31,7 +32,8 @@ if not settings.configured:  # alone, without the project's settings
     django.setup()
 
 from apps.web import charts  # noqa: E402
-from apps.web.templatetags import gt  # noqa: E402
+from apps.web.tags import forms, states, texts  # noqa: E402
+from apps.web.tags import numbers as written  # noqa: E402
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 PLAIN_STATIC = {
@@ -224,6 +226,26 @@ def test_what_lies_outside_has_no_place_and_what_overlaps_is_cut() -> None:
     assert overlapping.cut_left
 
 
+def test_what_began_just_now_is_still_seen() -> None:
+    """A stretch of minutes on an axis of months had no width at all."""
+    begun = charts.Span(NOW - timedelta(minutes=5), None)
+    placed = charts.timeline([[begun]], start=NOW - timedelta(days=90), now=NOW).lanes[0][0]
+    assert placed is not None
+    assert placed.width == charts.LEAST_WIDTH
+    assert placed.x + placed.width <= 100
+
+
+@given(st.lists(st.floats(0, 100), max_size=60))
+def test_moments_too_close_for_the_eye_share_a_mark_and_none_is_lost(xs: list[float]) -> None:
+    places = [charts.Placed(x, 0.0, True, False, False) for x in xs]
+    groups = charts.grouped(places)
+    assert sorted(i for group in groups for i in group) == list(range(len(xs)))
+    firsts = [min(xs[i] for i in group) for group in groups]
+    assert all(b - a >= charts.LEAST_GAP for a, b in pairwise(firsts))
+    for group in groups:
+        assert max(xs[i] for i in group) - min(xs[i] for i in group) < charts.LEAST_GAP
+
+
 def test_an_empty_timeline_has_an_axis() -> None:
     line = charts.timeline([[]], now=NOW)
     assert line.end > line.start
@@ -282,7 +304,7 @@ def test_what_was_too_long_to_compare_is_said() -> None:
     diff = charts.word_diff("a " * 100_000, "a " * 100_000)
     assert diff.cut > 0
     assert not diff.equal
-    assert "were not compared" in gt.diff_html(diff)
+    assert "were not compared" in texts.diff_html(diff)
 
 
 def test_markup_in_answers_is_shown_never_run() -> None:
@@ -318,7 +340,7 @@ def test_a_long_equal_stretch_is_folded_and_its_end_stays_in_view() -> None:
     ],
 )
 def test_effects_carry_a_sign_and_a_unit(value: object, unit: str, said: str) -> None:
-    assert gt.signed_text(value, unit).replace("\u00a0", " ") == said
+    assert written.signed_text(value, unit).replace("\u00a0", " ") == said
 
 
 def test_an_interval_is_never_rounded_up_to_its_bound() -> None:
@@ -350,7 +372,7 @@ def test_an_effect_stands_beside_its_interval() -> None:
     ],
 )
 def test_times_are_said_relative_to_now(delta: timedelta, said: str) -> None:
-    assert gt.relative_text(NOW - delta, NOW).replace("\u00a0", " ") == said
+    assert written.relative_text(NOW - delta, NOW).replace("\u00a0", " ") == said
 
 
 def test_a_time_keeps_its_exact_moment_and_zone() -> None:
@@ -365,7 +387,7 @@ def test_a_time_keeps_its_exact_moment_and_zone() -> None:
     [(0.85, "850 ms"), (4.2, "4.2 s"), (190, "3 min 10 s"), (22330, "6 h 12 min"), (60, "1 min")],
 )
 def test_durations_use_two_units_at_most(seconds: float, said: str) -> None:
-    assert gt.duration(seconds).replace("\u00a0", " ") == said
+    assert written.duration(seconds).replace("\u00a0", " ") == said
 
 
 # ---------------------------------------------------------------------- states, lists, nav
@@ -380,7 +402,7 @@ def test_a_state_is_a_shape_and_a_word() -> None:
 def test_states_that_mean_different_things_never_share_shape_and_tone_within_a_kind() -> None:
     same = {("approval", "suspended"), ("approval", "revoked"), ("approval", "rejected")}
     for kind in ("gate", "verdict", "run", "event", "assumption", "severity"):
-        shapes = [s.shape for key, s in gt.STATES[kind].items() if (kind, key) not in same]
+        shapes = [s.shape for key, s in states.STATES[kind].items() if (kind, key) not in same]
         assert len(shapes) - len(set(shapes)) <= (1 if kind == "verdict" else 0), kind
 
 
@@ -410,7 +432,7 @@ def test_sorting_keeps_the_filters_and_drops_the_cursor() -> None:
     ],
 )
 def test_undo_leads_only_to_our_own_pages(tags: str, url: str) -> None:
-    assert gt.undo_url(SimpleNamespace(extra_tags=tags)) == url
+    assert forms.undo_url(SimpleNamespace(extra_tags=tags)) == url
 
 
 # ------------------------------------------------------------------------- the whole page
@@ -450,3 +472,14 @@ def test_the_style_page_renders_every_component_within_a_strict_policy() -> None
 def test_every_component_says_how_it_is_used() -> None:
     for path in (ROOT / "templates/components").glob("*.html"):
         assert "{% comment %}" in path.read_text(), path.name
+
+
+def test_answers_without_a_common_word_are_shown_unmarked() -> None:
+    tag = Template("{% load gt %}{% answers before after %}")
+    long = "Step 1: <b>check</b> every odd number below the root.\n" * 6
+    apart = tag.render(Context({"before": long, "after": "[No]"}))
+    assert "<del>" not in apart
+    assert "Step 1: &lt;b&gt;check" in apart
+    assert "Not a word is the same" in apart
+    close = tag.render(Context({"before": long, "after": f"{long} No"}))
+    assert "<ins>No</ins>" in close

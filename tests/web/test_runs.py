@@ -8,7 +8,7 @@ import pytest
 
 from apps.drift.models import Baseline
 from apps.evaluations import finishing, services
-from apps.evaluations.models import Run, RunState, Sample, SuiteRevision
+from apps.evaluations.models import Run, RunState, Sample, Spending, SuiteRevision
 from apps.evaluations.suitefile import MetricSpec
 from tests.api.story import Story, answered_run, import_suite, tell
 from tests.fixtures.evaluations import make_revision
@@ -65,7 +65,7 @@ def running(run: Run) -> Run:
 
 def test_the_list_answers_what_is_running(world: World, queued: Run, done: Run) -> None:
     response = Person(world.owner).client.get("/runs/")
-    assert first_line(response) == "1 run is on the way; 1 ended in the last 24 hours."
+    assert first_line(response) == "One run is on the way; one ended in the last 24 hours."
     assert "2 runs" in words(response)
 
 
@@ -191,7 +191,7 @@ def test_the_fragment_tells_of_errors_by_kind_and_of_the_newest_answers(
     owner = Person(world.owner)
     response = owner.client.get(f"/runs/{run.pk}/progress/", headers={"HX-Request": "true"})
     text = words(response)
-    assert "timeout 1" in text
+    assert "timed out 1" in text
     assert "No answer in 60 s." in text
     assert "HX-Refresh" not in response.headers
     assert "no-store" in response["Cache-Control"]
@@ -288,3 +288,110 @@ def test_a_compared_run_leads_to_its_verdict(world: World) -> None:
     text = Person(world.owner).get(f"/runs/{story.after.pk}/")
     assert "against the baseline assistant-instant on Claims triage is changed (material)" in text
     assert "Look 1 against the baseline" in text
+
+
+# Budgets, urgency, more replicates
+
+
+def form(world: World, revision: SuiteRevision, **changes: str) -> dict[str, str]:
+    return {
+        "version": str(world.version.pk),
+        "suite": str(revision.pk),
+        "purpose": "manual",
+        "replicates": "2",
+    } | changes
+
+
+def test_a_run_is_estimated_before_anything_is_started(
+    world: World, revision: SuiteRevision
+) -> None:
+    asked = form(world, revision, estimate="1", max_tokens="3")
+    response = Person(world.owner).client.post("/runs/new/", asked)
+    text = words(response)
+    assert "About 4 calls" in text
+    assert "A rough count" in text
+    assert "The run's own budget has 3 tokens left. The run would stop there" in text
+    assert 'value="3"' in response.content.decode()
+    assert not Run.objects.exists()
+
+
+def test_a_run_starts_with_its_own_budget_and_urgency(
+    world: World, revision: SuiteRevision
+) -> None:
+    asked = form(world, revision, max_tokens="900", urgent="on", reason="A hunch.")
+    Person(world.owner).client.post("/runs/new/", asked)
+    run = Run.objects.get()
+    assert (run.max_tokens, run.urgency, run.reason) == (900, Run.Urgency.URGENT, "A hunch.")
+    text = Person(world.owner).get(f"/runs/{run.pk}/")
+    assert "The run's own budget 0 of 900 tokens" in text
+    assert "urgent: before all other work" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"max_tokens": "0"}, "greater than or equal to 1"),
+        ({"max_cost": "2", "currency": ""}, "needs its currency"),
+        ({"max_cost": "2", "currency": "usd"}, "no price of it is valid now"),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_is_named_at_its_field(
+    world: World, revision: SuiteRevision, changes: dict[str, str], said: str
+) -> None:
+    response = Person(world.owner).client.post("/runs/new/", form(world, revision, **changes))
+    assert said in words(response)
+    assert not Run.objects.exists()
+
+
+def test_a_partial_run_says_what_ended_it_and_can_go_on(world: World, queued: Run) -> None:
+    run = running(queued)
+    answer(run, "property")
+    finishing.stop_for_budget(run.pk, reason="The run's own budget is used up.")
+    owner = Person(world.owner)
+    assert "has used up a budget: its last calls are coming in" in owner.get(f"/runs/{run.pk}/")
+    finishing.end_stopped()
+    text = owner.get(f"/runs/{run.pk}/")
+    assert "is partial: a budget ended it with 1 of 2 answers." in text
+    assert "A partial run proves nothing" in text
+    owner.post(f"/runs/{run.pk}/budget/", max_tokens="5000")
+    run.refresh_from_db()
+    assert run.max_tokens == 5000
+    assert "greater than or equal" in words(
+        owner.post(f"/runs/{run.pk}/budget/", status=400, max_tokens="0")
+    )
+    owner.post(f"/runs/{run.pk}/retry/")
+    run.refresh_from_db()
+    assert run.state == RunState.QUEUED
+
+
+def test_more_replicates_are_taken_on_the_page(world: World, done: Run) -> None:
+    owner = Person(world.owner)
+    assert "More replicates" in owner.get(f"/runs/{done.pk}/")
+    owner.post(f"/runs/{done.pk}/extend/", replicates="2")
+    done.refresh_from_db()
+    assert (done.state, done.replicates, done.total_slots) == (RunState.QUEUED, 3, 6)
+    response = owner.post(f"/runs/{done.pk}/extend/", status=400, replicates="many")
+    assert "Replicates must lie between" in words(response)
+
+
+def test_a_sealed_run_offers_no_more_replicates_and_says_why(world: World) -> None:
+    story: Story = tell(world)
+    services.seal_run(run=story.after, because="A comparison rests on the answers it has.")
+    text = Person(world.owner).get(f"/runs/{story.after.pk}/")
+    assert "More replicates" not in text
+    assert "A comparison rests on the answers it has. None is added." in text
+
+
+def test_money_is_shown_beside_tokens(world: World, queued: Run) -> None:
+    run = running(queued)
+    answer(run, "property")
+    Spending.objects.create(
+        run=run,
+        model_version=run.model_version,
+        month=run.month,
+        currency="USD",
+        cost="0.0123",
+        tokens=42,
+        samples=1,
+    )
+    assert "0.0123 USD, 42 tokens" in Person(world.owner).get(f"/runs/{run.pk}/")

@@ -47,7 +47,7 @@ def second_revision(world: World) -> SuiteRevision:
 def test_the_cards_say_what_a_suite_measures_and_what_not(world: World) -> None:
     import_suite(world)
     response = Person(world.auditor).client.get("/suites/")
-    assert first_line(response) == "1 suite asks 2 stored questions, the same ones each time."
+    assert first_line(response) == "One suite asks two stored questions, the same ones each time."
     text = words(response)
     assert "Sorts claims into kinds." in text
     assert "Anything but the kind." in text
@@ -133,7 +133,7 @@ def test_what_is_no_suite_is_explained(
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("apps.web.forms_work.MAX_FILE_BYTES", 100)
+    monkeypatch.setattr("apps.web.forms_suites.MAX_FILE_BYTES", 100)
     response = import_form(world, status=400, file=upload(SUITE))
     assert "are allowed. Split the suite into several." in words(response)
 
@@ -184,7 +184,7 @@ def test_an_older_revision_is_kept_and_what_changed_is_said(world: World) -> Non
     second_revision(world)
     owner = Person(world.owner)
     text = owner.get("/suites/claims-triage/")
-    assert "1 case added; 1 case removed; 1 case changed." in text
+    assert "1 case changed, 1 case added, 1 case removed." in text
     old = owner.get("/suites/claims-triage/", revision="1")
     assert "This is an older revision." in old
     assert "Broken leg" in old

@@ -42,7 +42,7 @@ def test_the_list_says_how_many_wait_and_whether_they_need_you(
     world: World, ticket: Ticket
 ) -> None:
     response = Person(world.owner).client.get("/tickets/")
-    assert first_line(response) == "1 ticket waits for a decision; 1 needs you."
+    assert first_line(response) == "One ticket waits for a decision; one needs you."
     assert "assistant-instant" in words(response)
 
 

@@ -62,6 +62,9 @@ def test_a_version_says_since_when_it_behaves_differently(client: Client, world:
     said = heading(client, f"/versions/{world.version.pk}/")
     assert said.startswith("assistant-instant behaves differently since ")
     assert said.endswith("UTC.")
+    approve(world)
+    said = heading(client, f"/versions/{world.version.pk}/")
+    assert said.endswith("UTC; approved behaviour ended there.")
 
 
 def test_a_version_without_baseline_says_that_nobody_could_tell(world: World) -> None:
