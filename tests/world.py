@@ -7,6 +7,7 @@ audits (reads only), Ada administers, and Otto has an account but no role.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from django.contrib.auth.hashers import get_hasher, make_password
 
 from apps.accounts.models import Role, RoleAssignment, User
+from apps.evaluations.models import Suite, SuiteRevision
 from apps.registry import services
 from apps.registry.models import AIModel, Approval, Endpoint, ModelVersion, Provider, UseCase
 
@@ -74,6 +76,35 @@ def person(first: str, last: str, role: Role | None = None, **fields: Any) -> Us
     return user
 
 
+def store_suites() -> None:
+    """The suites that ASSUMPTIONS name, where none of that name is stored yet."""
+    for slug in {a["suite_slug"] for a in ASSUMPTIONS}:
+        suite, fresh = Suite.objects.get_or_create(slug=slug, defaults={"name": slug})
+        if fresh:
+            SuiteRevision.objects.create(
+                suite=suite,
+                number=1,
+                content_hash=f"sha256:{hashlib.sha256(slug.encode()).hexdigest()}",
+                document={
+                    **dict.fromkeys(("slug", "name", "summary", "not_measured"), "claims-triage"),
+                    "license": "CC0-1.0",
+                    "source": "tests",
+                    "personal_data": False,
+                    "scorers": [{"key": "kind", "type": "exact"}],
+                    "metrics": [
+                        {
+                            "key": "accuracy",
+                            "label": "Accuracy",
+                            "scorer": "kind",
+                            "direction": "higher",
+                            "margin": 0.05,
+                        }
+                    ],
+                },
+                case_count=0,
+            )
+
+
 @dataclass
 class World:
     owner: User
@@ -105,6 +136,7 @@ class World:
 
     def request(self, **changes: Any) -> Approval:
         """Olga asks for the version to be approved for the use case."""
+        store_suites()
         values: dict[str, Any] = {
             "actor": self.owner,
             "use_case": self.use_case,
