@@ -309,7 +309,7 @@ def _watch(run: Run, actor: Any, data_dir: Path) -> None:
 
 
 def _is_terminal() -> bool:
-    return sys.stdin.isatty()
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _interrupted(run: Run, actor: Any, data_dir: Path) -> None:

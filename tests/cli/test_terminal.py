@@ -66,10 +66,13 @@ class Terminal:
 
 
 def _controlling() -> None:
-    """Ctrl-C reaches only those whose controlling terminal it is."""
+    """Ctrl-C reaches only those whose controlling terminal it is, and only where a shell that runs
+    the tests in the background has not had it ignored."""
     import fcntl
+    import signal
     import termios
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
@@ -78,9 +81,11 @@ def _controlling() -> None:
     ("keys", "state", "said"),
     [
         ("\n", RunState.QUEUED, "The run goes on; watch it again with: govtrack run watch {}"),
+        ("\x03", RunState.QUEUED, "The run goes on; watch it again with: govtrack run watch {}"),
+        ("\x04", RunState.QUEUED, "The run goes on; watch it again with: govtrack run watch {}"),
         ("y\n", RunState.PAUSED, "The run is paused; go on with: govtrack run resume {}"),
     ],
-    ids=["enter", "yes"],
+    ids=["enter", "Ctrl-C again", "Ctrl-D", "yes"],
 )
 def test_ctrl_c_in_a_terminal_leaves_the_run_or_pauses_it_and_says_how_to_go_on(
     live_db: str, monkeypatch: pytest.MonkeyPatch, keys: str, state: RunState, said: str
@@ -95,6 +100,7 @@ def test_ctrl_c_in_a_terminal_leaves_the_run_or_pauses_it_and_says_how_to_go_on(
         terminal.read(until="0/4")
         terminal.type("\x03")
         terminal.read(until="The run goes on by itself. Pause it? [y/N]:")
+        time.sleep(0.3)  # as a person: Python's input() swallows what interrupts its first steps
         terminal.type(keys)
         screen = terminal.read()
         assert terminal.process.wait(10) == 130
