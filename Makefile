@@ -8,7 +8,7 @@ OPTS := $(if $(PORT),--port $(PORT)) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 MODEL_OPTS := $(if $(BASE_URL),--base-url $(BASE_URL)) $(if $(MODEL),--model $(MODEL)) $(if $(API_KEY_ENV),--api-key-env $(API_KEY_ENV))
 LINT_ENV := GOVTRACK_INSECURE_KEY=1 DATABASE_URL=postgresql://lint@127.0.0.1:1/lint REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: bench-live bench-probes bench-recorded help demo demo-check up test faults lint format check-python lock bench-engine bench-detection
+.PHONY: bench-live bench-probes bench-recorded help demo demo-check up test faults lint format check-python lock bench-engine bench-watched bench-detection
 help:
 	@echo "make demo        the whole story on a real model, live (Ctrl-C stops it)"
 	@echo "make demo-check  the same, headless; ends by itself with one JSON line"
@@ -90,3 +90,7 @@ bench-recorded: $(VENV)/.installed-dev
 # The engine beside other tools, about 20 minutes (QUICK=1: two). ARGS: see benchmarks/engine.
 bench-engine: $(VENV)/.installed-dev
 	@QUICK=$(QUICK) $(BIN)/python -m benchmarks.engine $(ARGS)
+
+# A run of 2,000 cases in Chromium: watched, paused, resumed; about two minutes.
+bench-watched: $(VENV)/.installed-dev
+	@$(BIN)/python -m benchmarks.engine.watched $(ARGS)

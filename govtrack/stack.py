@@ -140,16 +140,20 @@ def add_product(
     """
     supervisor.add(
         "web",
-        [
-            *(sys.executable, "-m", "gunicorn", "govtrack.wsgi:application"),
-            *("--bind", f"127.0.0.1:{port}", "--workers", "2", "--threads", "4"),
-            *("--chdir", str(ROOT), "--no-control-socket"),
-        ],
+        web_command(port),
         env={**env, "GOVTRACK_PROCESS": "govtrack-web"},
         ready=lambda: answers(f"http://127.0.0.1:{port}/readyz"),
     )
     for name, argv in celery_commands(env, workers=workers).items():
         supervisor.add(name, argv, env={**env, "GOVTRACK_PROCESS": f"govtrack-{name}"})
+
+
+def web_command(port: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "gunicorn", "govtrack.wsgi:application"),
+        *("--bind", f"127.0.0.1:{port}", "--workers", "2", "--threads", "4"),
+        *("--chdir", str(ROOT), "--no-control-socket"),
+    ]
 
 
 def celery_commands(env: Mapping[str, str], *, workers: int = 2) -> dict[str, list[str]]:

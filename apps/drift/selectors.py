@@ -104,4 +104,7 @@ def why_not_compared(run: Run) -> str:
             "The baseline is of another revision of the suite, whose answers are not comparable. "
             "Run a baseline of this revision."
         )
-    return "There is no baseline of this version on this suite. Run one with purpose “baseline”."
+    return (
+        "There is no baseline of this version on this suite. Make a complete run one with “Use as "
+        "baseline…”, or run one with purpose “baseline”."
+    )

@@ -1,5 +1,5 @@
-"""GovTrack as `govtrack up` runs it, without the web process: embedded PostgreSQL (durable: fsync
-and synchronous commit are on) and Valkey, two Celery processes for runs, one for the rest, beat."""
+"""GovTrack as `govtrack up` runs it: embedded PostgreSQL (durable: fsync and synchronous commit are
+on) and Valkey, two Celery processes for runs, one for the rest, beat; the pages where asked for."""
 
 from __future__ import annotations
 
@@ -23,9 +23,11 @@ class Unfinished(RuntimeError):
 
 
 class Product:
-    def __init__(self, *, workers: int = 2, profile: bool = False) -> None:
+    def __init__(self, *, workers: int = 2, profile: bool = False, pages: int = 0) -> None:
+        """`pages`: the port of the web process; 0 starts none."""
         self.workers = workers
         self.profile = profile
+        self.pages = pages
 
     def __enter__(self) -> Self:
         from govtrack import stack
@@ -52,7 +54,10 @@ class Product:
         import govtrack.celery  # noqa: F401
 
         self.children: dict[str, Any] = {}
-        for name, argv in stack.celery_commands(env, workers=self.workers).items():
+        commands = stack.celery_commands(env, workers=self.workers)
+        if self.pages:
+            commands = {"web": stack.web_command(self.pages), **commands}
+        for name, argv in commands.items():
             log = (self.folder / f"{name}.log").open("wb")
             self.children[name] = spawn_guarded(
                 argv, output=log, env={**env, "GOVTRACK_PROCESS": f"govtrack-{name}"}, cwd=ROOT

@@ -4,8 +4,8 @@
 
 Standard library only. Latency is lognormal and seeded by the prompt, faults are seeded by the
 prompt too and hit its first attempt only, so that every tool meets the same ones. `POST /control`
-sets {"median", "sigma", "faults"} and resets the counts; `GET /control` reads them: first arrival,
-last departure, calls, prompts answered, calls in flight at most.
+sets {"median", "sigma", "faults"} and resets the counts; `GET /control` reads them: first and
+newest arrival, last departure, calls, prompts answered, calls in flight at most.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class State:
         self.reset()
 
     def reset(self) -> None:
-        self.first = self.last = 0.0
+        self.first = self.last = self.newest = 0.0
         self.calls = self.in_flight = self.peak = self.repeated = 0
         self.seen: set[str] = set()
         self.answered: set[str] = set()
@@ -68,6 +68,7 @@ class State:
         return {
             "first": self.first,
             "last": self.last,
+            "newest": self.newest,
             "calls": self.calls,
             "answered": len(self.answered),
             "repeated": self.repeated,
@@ -119,6 +120,7 @@ class Connection(asyncio.Protocol):
         prompt = found[0].decode() if found else "none"
         now = time.monotonic()
         state.first = state.first or now
+        state.newest = now
         state.calls += 1
         state.in_flight += 1
         state.peak = max(state.peak, state.in_flight)

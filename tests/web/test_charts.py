@@ -16,6 +16,7 @@ import pytest
 from django.conf import settings
 from django.template import Context, Engine, Template
 from django.test import override_settings
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -373,6 +374,22 @@ def test_an_effect_stands_beside_its_interval() -> None:
 )
 def test_times_are_said_relative_to_now(delta: timedelta, said: str) -> None:
     assert written.relative_text(NOW - delta, NOW).replace("\u00a0", " ") == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-5, "almost done"),
+        (1, "almost done"),
+        (27, "about 25 s left"),
+        (200, "about 3 min left"),
+        (3 * 3600, "about 3 h left"),
+        (5 * 86400, "about 5 days left"),
+    ],
+)
+def test_the_time_left_is_said_as_people_say_it(seconds: float, said: str) -> None:
+    until = timezone.now() + timedelta(seconds=seconds)
+    assert written.left(until).replace("\u00a0", " ") == said
 
 
 def test_a_time_keeps_its_exact_moment_and_zone() -> None:

@@ -223,6 +223,24 @@ def reltime(value: object, now: object = None) -> SafeString | str:
     )
 
 
+@register.filter
+def left(moment: object) -> str:
+    """Until a moment, for work on its way: "about 25 s left", "about 4 min left"."""
+    until = as_moment(moment)
+    if until is None:
+        return ""
+    seconds = (until - timezone.now()).total_seconds()
+    if seconds < 3:
+        return "almost done"
+    if seconds < 90:
+        return f"about {max(5, 5 * round(seconds / 5))}{NBSP}s left"
+    if seconds < 90 * 60:
+        return f"about {round(seconds / 60)}{NBSP}min left"
+    if seconds < 48 * 3600:
+        return f"about {round(seconds / 3600)}{NBSP}h left"
+    return f"about {round(seconds / 86400)}{NBSP}days left"
+
+
 @register.simple_tag
 def exact(value: object) -> SafeString | str:
     """A moment in full, with its zone; for records and audit rows."""
