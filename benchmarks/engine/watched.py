@@ -213,7 +213,9 @@ def main() -> None:
 
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            context = browser.new_context(viewport=WIDE, color_scheme="light")
+            context = browser.new_context(
+                viewport=WIDE, color_scheme="light", reduced_motion="reduce"
+            )
             context.set_default_timeout(60_000)
             url = f"http://127.0.0.1:{product.pages}"
             who = Watcher(context.new_page(), url, provider, asked.images)
