@@ -149,7 +149,7 @@ def _compare(
             effect=None if m.key in absent else _effect(m, before, answers),
             margin=m.margin,
             effect_after_change=alarmed_before,
-            unit="points" if m.is_share else m.unit,
+            unit=m.shown_unit,
             scale=m.scale,
             binding=m.key in signed,
         )
@@ -304,7 +304,7 @@ def _result(
         comparison=comparison,
         metric_key=metric.key,
         label=metric.label,
-        unit="points" if metric.is_share else metric.unit,
+        unit=metric.shown_unit,
         baseline_mean=effect.baseline_mean if effect else None,
         current_mean=effect.current_mean if effect else None,
         effect=effect.estimate if effect else None,

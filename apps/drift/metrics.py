@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from apps.drift.models import Baseline
+from apps.evaluations import style
 from apps.evaluations.models import SuiteRevision
 
 SUITE_WEIGHT, STYLE_WEIGHT, OUTCOME_WEIGHT, WHOLE_WEIGHT = 0.5, 0.4, 0.1, 0.1
@@ -117,7 +118,19 @@ class WatchedMetric:
 
     @property
     def is_share(self) -> bool:
-        return self.bounds == (0.0, 1.0)
+        return self.bounds == (0.0, 1.0) or shown_as_share(self.key)
+
+    @property
+    def shown_unit(self) -> str:
+        """What stands behind its numbers: "points", the suite's own unit, "chars", or nothing."""
+        if self.is_share:
+            return "points"
+        return self.unit or style.UNITS.get(self.key.removeprefix("style."), "")
+
+
+def shown_as_share(key: str) -> bool:
+    """A style feature whose mean is a part of the answers, or of their text."""
+    return key.startswith("style.") and key.removeprefix("style.") in style.SHARES
 
 
 def watched(revision: SuiteRevision, measured: set[str]) -> list[WatchedMetric]:
@@ -128,7 +141,7 @@ def watched(revision: SuiteRevision, measured: set[str]) -> list[WatchedMetric]:
 def watched_of_document(document: Mapping[str, Any], measured: set[str]) -> list[WatchedMetric]:
     """The same of a suite's document, without the database."""
     own = [m for m in document.get("metrics", []) if m["key"] in measured]
-    style = {k: v for k, v in STYLE_METRICS.items() if k in measured}
+    features = {k: v for k, v in STYLE_METRICS.items() if k in measured}
     groups: list[tuple[float, list[WatchedMetric]]] = [
         (SUITE_WEIGHT, [_of_suite(m) for m in own if not m["key"].startswith("style.")]),
         (
@@ -136,7 +149,7 @@ def watched_of_document(document: Mapping[str, Any], measured: set[str]) -> list
             [_of_suite(m) for m in own if m["key"].startswith("style.")]
             + [
                 WatchedMetric(k, label, "", "neutral", None, None, 0.0)
-                for k, label in style.items()
+                for k, label in features.items()
                 if k not in {m["key"] for m in own}
             ],
         ),

@@ -117,17 +117,20 @@ def _clause(result: MetricResult, suite: str) -> str:
             return f"answers on {suite} are {share:.0f} % longer"
         # Nothing that was answered is 100 % shorter.
         return f"answers on {suite} are {'over 99' if share > 99 else f'{share:.0f}'} % shorter"
-    if result.unit == "points":
+    if result.unit == "points" and not result.metric_key.startswith("style."):
         points = abs(effect) * 100
         verb = "rose" if effect > 0 else "fell"
         return f"“{result.label}” {verb} by {points:.0f} points on {suite}"
     verb = "rose" if effect > 0 else "fell"
-    before, after = _short(result.baseline_mean), _short(result.current_mean)
+    share = result.unit == "points"
+    before, after = _short(result.baseline_mean, share), _short(result.current_mean, share)
     return f"“{result.label}” {verb} from {before} to {after} on {suite}"
 
 
-def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
+def _short(value: float | None, share: bool = False) -> str:
+    if value is None:
+        return "–"
+    return f"{100 * value:.3g} %" if share else f"{value:.3g}"
 
 
 def _joined(parts: list[str]) -> str:

@@ -152,8 +152,7 @@ def _estimate(
 
 
 def _amount(metric: WatchedMetric, room: float) -> str:
-    unit = "points" if metric.is_share else metric.unit
-    return f"{room * metric.scale:.3g} {unit}".strip()
+    return f"{room * metric.scale:.3g} {metric.shown_unit}".strip()
 
 
 def _alpha(baseline: Baseline, metric: WatchedMetric) -> float:

@@ -50,6 +50,24 @@ FEATURES: dict[str, str] = {
     "is_json": "Begins and ends like a JSON object or list (1 or 0)",
 }
 
+# Of an answer 0 or 1, or a part of its text: their means are shown as per cent.
+SHARES = frozenset(
+    name for name, words in FEATURES.items() if words.endswith(("(1 or 0)", ", share"))
+)
+UNITS: dict[str, str] = {
+    **dict.fromkeys(("chars", "opening_chars", "closing_chars", "mean_word_length"), "chars"),
+    **dict.fromkeys(("words", "words_per_sentence", "modals", "hedging"), "words"),
+    **dict.fromkeys(("first_person", "second_person"), "words"),
+    "lines": "lines",
+    "sentences": "sentences",
+    "list_items": "items",
+    "markdown_marks": "marks",
+    "exclamations": "marks",
+    "headings": "headings",
+    "code_fences": "fences",
+    "table_rows": "rows",
+}
+
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 # The look-behind keeps it linear: a run of marks is tried from its first mark only.
 _SENTENCE_END = re.compile(r"(?<![.!?…。！？])[.!?…。！？]++(?=[\s\"'”’)\]]|\Z)")

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.models import Q
 
-from apps.drift.metrics import STYLE_METRICS
+from apps.drift.metrics import STYLE_METRICS, shown_as_share
 from apps.drift.models import Comparison, MetricResult
 from apps.evaluations.models import Run, Sample, SampleStatus, Score, SuiteRevision
 from apps.evaluations.scoring import FIRST_REVISION
@@ -110,7 +110,7 @@ def metric_rows(run: Run, comparisons: Sequence[Comparison]) -> list[dict[str, A
         if key not in means:
             continue
         spec, result = specs.get(key, {}), results.get(key)
-        share = spec.get("bounds") == [0, 1] or key == "outcome.error"
+        share = spec.get("bounds") == [0, 1] or key == "outcome.error" or shown_as_share(key)
         scale = 100.0 if share else 1.0
         unit = "%" if share else "" if spec.get("unit") in (None, "share") else spec["unit"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import connection
@@ -14,6 +15,7 @@ from apps.drift import services
 from apps.drift.models import Baseline, Comparison
 from apps.evaluations.models import Run, RunState, Sample, Score, SuiteRevision
 from apps.evaluations.partitions import ensure_month
+from apps.evaluations.style import style_profile as profile
 from apps.evaluations.suitefile import MetricSpec
 from apps.registry.models import ModelVersion
 from tests.fixtures.evaluations import make_revision
@@ -50,8 +52,10 @@ def run_of(
     texts: list[str] | None = None,
     value: float | None = None,
     errors: bool | set[str] = False,
+    features: Sequence[str] = ("words", "chars"),
 ) -> Run:
-    """`errors`: the cases (or True: all) that got no answer. `texts`: the answers, in a circle."""
+    """`errors`: the cases (or True: all) that got no answer. `texts`: the answers, in a circle.
+    `features`: of the style, what is stored."""
     now = clock.now()
     run = Run.objects.create(
         model_version=version,
@@ -82,7 +86,7 @@ def run_of(
                 error_kind="timeout" if failed else "",
                 text="" if failed else text,
                 request_digest=b"\x00" * 32,
-                style={} if failed else {"words": len(text.split()), "chars": len(text)},
+                style={} if failed else {name: _feature(name, text) for name in features},
             )
             samples.append(sample)
             if failed:
@@ -101,6 +105,10 @@ def run_of(
     Sample.objects.bulk_create(samples)
     Score.objects.bulk_create(scores)
     return run
+
+
+def _feature(name: str, text: str) -> float:
+    return len(text.split()) if name == "words" else profile(text)[name]
 
 
 def baseline_of(

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from apps.core.models import Outbox
-from apps.drift.models import ChangeEvent
+from apps.drift.models import ChangeEvent, Comparison, MetricResult
 from apps.drift.services import close_change_event, open_or_extend_change_event
-from tests.drift.story import baseline_of, compared, run_of, suite
+from tests.drift.story import ACCURACY, baseline_of, compared, run_of, suite
 from tests.world import World, approve
 
 
@@ -79,6 +79,19 @@ def test_the_sentence_has_numbers_and_the_broken_assumptions(world: World) -> No
     assert broken.value_now == 0
     assert broken.value_before is not None
     assert broken.value_before > 0.8
+
+
+def test_a_style_that_answers_have_or_have_not_is_told_as_a_share_of_them(world: World) -> None:
+    revision = suite(metrics=(ACCURACY,))
+    features = ("opens_with_letter", "ends_with_bracket", "chars")
+    baseline_of(world, revision, features=features)
+    for seed in range(3):
+        compared(run_of(world.version, revision, seed=seed, changed=True, features=features))
+    event = open_or_extend_change_event(comparison=Comparison.objects.latest("created_at"))
+    assert event is not None
+    opening = MetricResult.objects.filter(metric_key="style.opens_with_letter").latest("pk")
+    assert opening.unit == "points"
+    assert "“Opens with a letter” rose from 0 % to 100 % on Claims triage" in event.sentence
 
 
 def test_an_assumption_about_another_suite_does_not_break(world: World) -> None:
