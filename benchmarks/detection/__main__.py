@@ -67,6 +67,8 @@ def main() -> None:
                 goal(f"{r['set']}: 90th percentile", "<= 16", r["p90"], r["p90"] <= 16)
                 goal(f"{r['set']}: accuracy alone, beside the plain test's {r['plain']:g}",
                      "no more", r["alone"], r["alone"] <= r["plain"])  # fmt: skip
+                goal(f"{r['set']}: the same in one rerun, tempered for days that move",
+                     "no more", r["tempered"], r["tempered"] <= r["plain"])  # fmt: skip
                 goal(f"{r['set']}: March resampled, alarms", "<= 1 %", r["false_alarms"],
                      r["false_alarms"] <= 0.01)  # fmt: skip
     if "cost" in parts:
@@ -100,6 +102,11 @@ def main() -> None:
             ("lengths of a whole day move by sd 0.1 (log)", {"length_sd": 0.1}),
             ("the same, baseline of five runs", {"length_sd": 0.1, "occasions": True}),
             ("days move by a logit sd of 0.5", {"day_sd": 0.5}),
+            ("100 cases", {"cases": 100, "batch": 100}),
+            ("100 cases, baseline of five runs", {"cases": 100, "occasions": True, "batch": 100}),
+            ("100 cases, one baseline answer", {"cases": 100, "replicates": 1, "batch": 100}),
+            ("300 cases", {"cases": 300, "batch": 50}),
+            ("300 cases, baseline of five runs", {"cases": 300, "occasions": True, "batch": 50}),
         ):
             found = lifetimes.unchanged(
                 asked.stressed, asked.stressed_days, seed=asked.seed + 7000, **nuisance

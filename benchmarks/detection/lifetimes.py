@@ -35,7 +35,7 @@ from apps.drift.metrics import ERROR_METRIC, FIRST_RERUN_SHARE, watched_of_docum
 from apps.drift.stats import deal_weights, e_bh, first_rerun_log_e
 from apps.drift.stats.bets import LOG_PRIOR, LOG_PRIOR_BINARY, log_bets
 from apps.drift.stats.martingale import Capital, bet_look
-from apps.drift.stats.run_effect import KEPT, MEDIAN_OF_CHI_SQUARED, assumed
+from apps.drift.stats.run_effect import ADDED, KEPT, MEDIAN_OF_CHI_SQUARED, assumed, of_cases
 from apps.drift.stats.watch import MAX_VALUES
 
 ALPHA, CASES, R = 0.01, 20, 5
@@ -55,24 +55,26 @@ KEYS = (
 )
 
 
-def product_weights() -> list[float]:
+def product_weights(keys: Sequence[str] = KEYS) -> list[float]:
     document = {"metrics": [{"key": "accuracy", "bounds": [0, 1], "margin": 0.05}]}
-    dealt = {m.key: m.weight for m in watched_of_document(document, set(KEYS))}
-    return [dealt[key] for key in KEYS]
+    dealt = {m.key: m.weight for m in watched_of_document(document, set(keys))}
+    return [dealt[key] for key in keys]
 
 
 class Effects:
     """`stats.run_effect` for many lives: the exponent for this look from the looks before."""
 
-    def __init__(self, *, one_day: bool, binary: bool) -> None:
+    def __init__(self, *, one_day: bool, binary: bool, replicated: bool) -> None:
         self.spreads: list[Floats] = []
+        self.replicated = replicated
         self.assumed = assumed(one_day=one_day, binary=binary)
 
     def exponent(self, middle: Floats, noise: Floats, present: Floats) -> Floats:
         (lives, cases), looks = middle.shape, len(self.spreads)
-        effect = np.full(lives, self.assumed.least(looks, replicated=True, cases=cases))
+        effect = np.full(lives, self.assumed.least(looks, replicated=self.replicated, cases=cases))
         if looks:
-            prior = [np.full(lives, value) for value in self.assumed.added(cases=cases)]
+            usual = MEDIAN_OF_CHI_SQUARED * of_cases(self.assumed.usual, cases)
+            prior = [np.full(lives, usual)] * ADDED
             seen = np.sort(np.stack([*prior, *self.spreads[-KEPT:]]), axis=0)  # NaN sorts last
             known = (~np.isnan(seen)).sum(axis=0)
             at = np.arange(lives)
@@ -99,10 +101,9 @@ class Binary:
 
     @classmethod
     def start(cls, baseline: Floats, *, one_day: bool = True) -> Binary:
-        capital = Capital.fresh((baseline.shape[0],))
-        return cls(
-            baseline.sum(-1), baseline.shape[-1], capital, Effects(one_day=one_day, binary=True)
-        )
+        capital, r = Capital.fresh((baseline.shape[0],)), baseline.shape[-1]
+        effect = Effects(one_day=one_day, binary=True, replicated=r > 1)
+        return cls(baseline.sum(-1), r, capital, effect)
 
     def look(self, now: Floats, present: Floats) -> None:
         size = self.total + 1.0
@@ -133,7 +134,8 @@ class Continuous:
         lives, cases, r = baseline.shape
         history = np.full((lives, cases, MAX_VALUES + 1), np.inf, dtype=np.float32)
         history[..., :r] = baseline
-        random, effect = np.random.default_rng(r * lives), Effects(one_day=one_day, binary=False)
+        effect = Effects(one_day=one_day, binary=False, replicated=r > 1)
+        random = np.random.default_rng(r * lives)
         return cls(history, r, Capital.fresh((lives,)), random, effect)
 
     def look(self, now: Floats, present: Floats) -> None:
@@ -178,34 +180,37 @@ class Lives:
         day_sd: float = 0.3,
         length_sd: float = LENGTH_SD,
         occasions: bool = False,
+        cases: int = CASES,
+        replicates: int = R,
     ) -> None:
         self.lives, self.day_sd, self.length_sd = lives, day_sd, length_sd
+        self.cases = cases
         self.rng = rng = np.random.default_rng(seed)
-        rates = np.clip(rng.beta(2, 1, (lives, CASES)), 1e-4, 1 - 1e-4)
-        steady = rng.random((lives, CASES)) < 0.1
+        rates = np.clip(rng.beta(2, 1, (lives, cases)), 1e-4, 1 - 1e-4)
+        steady = rng.random((lives, cases)) < 0.1
         self.rate = np.where(
-            steady, np.where(rng.random((lives, CASES)) < 0.7, 0.998, 0.002), rates
+            steady, np.where(rng.random((lives, cases)) < 0.7, 0.998, 0.002), rates
         )
         self.flags = [
-            np.clip(rng.beta(a, b, (lives, CASES)), 1e-4, 0.9999) for a, b in ((4, 1), (1, 4))
+            np.clip(rng.beta(a, b, (lives, cases)), 1e-4, 0.9999) for a, b in ((4, 1), (1, 4))
         ]
-        self.levels = [rng.normal(5, 1, (lives, CASES)), rng.normal(3, 0.7, (lives, CASES))]
+        self.levels = [rng.normal(5, 1, (lives, cases)), rng.normal(3, 0.7, (lives, cases))]
         # How often the reference answer comes again: short answers often, long ones hardly ever.
         self.again = np.where(
-            steady, 0.99, np.clip(rng.beta(0.5, 1.5, (lives, CASES)), 1e-4, 0.999)
+            steady, 0.99, np.clip(rng.beta(0.5, 1.5, (lives, cases)), 1e-4, 0.999)
         )
-        self.likeness = rng.normal(0, 1, (lives, CASES))
+        self.likeness = rng.normal(0, 1, (lives, cases))
         day = self._effects()
-        stored = [self._day(0.0, self._effects() if occasions else day) for _ in range(R)]
+        stored = [self._day(0.0, self._effects() if occasions else day) for _ in range(replicates)]
         self.baseline = [np.stack([s[i] for s in stored], axis=-1) for i in range(len(KEYS))]
         # Whole outputs are scored against the first answer, which has no score itself.
-        self.baseline[6:] = [scores[..., 1:] for scores in self.baseline[6:]]
+        self.baseline[6:] = [scores[..., 1:] for scores in self.baseline[6:] if replicates > 1]
         kinds = (Binary, Binary, Binary, Continuous, Continuous, Binary, Binary, Continuous)
         self.watches: list[Any] = [
-            k.start(b, one_day=not occasions) for k, b in zip(kinds, self.baseline, strict=True)
+            k.start(b, one_day=not occasions) for k, b in zip(kinds, self.baseline, strict=False)
         ]
-        self.weights = product_weights()
-        self.probe = Continuous.start(rng.normal(size=(lives, CASES, 10)))
+        self.weights = product_weights(KEYS[: len(self.watches)])
+        self.probe = Continuous.start(rng.normal(size=(lives, cases, 10)))
         known = (rng.random((lives, 1, 40)) < rng.beta(2, 2, (lives, 1, 1))).astype(float)
         self.rotation = known.mean(-1)
         self.identity = Binary.start(known)
@@ -220,7 +225,7 @@ class Lives:
     def _day(self, drop: float | Floats, effects: list[Floats] | None = None) -> list[Floats]:
         r = self.rng
         effects = effects or self._effects()
-        shape = (self.lives, CASES)
+        shape = (self.lives, self.cases)
 
         def flips(rate: Floats, effect: Floats) -> Floats:
             moved = logistic(np.log(rate / (1 - rate)) + effect)
@@ -253,12 +258,14 @@ class Lives:
             changed = change is not None and day >= change
             now = self._day(drop * mask if changed else 0.0)
             there = (rng.random((self.lives, 1)) >= 0.05) | (day == 0)
-            present = ((rng.random((self.lives, CASES)) >= 0.02) & there).astype(float)
-            for watch, values in zip(self.watches, now, strict=True):
+            present = ((rng.random((self.lives, self.cases)) >= 0.02) & there).astype(float)
+            for watch, values in zip(self.watches, now, strict=False):
                 watch.look(values, present)
             if day == 0:
                 self._first(now)
-            self.probe.look(rng.normal(size=(self.lives, CASES)), np.ones((self.lives, CASES)))
+            self.probe.look(
+                rng.normal(size=(self.lives, self.cases)), np.ones((self.lives, self.cases))
+            )
             seen = (rng.random((self.lives, 1)) < self.rotation).astype(float)
             self.identity.look(seen, np.ones((self.lives, 1)))
             found = np.where((self._combined(shares) >= LINE) & (found == 0), day + 1, found)
@@ -268,11 +275,11 @@ class Lives:
         names = ("accuracy", "f1", "f2", "l1", "l2")
         for life in range(self.lives):
             old = {
-                n: {f"c{c}": list(self.baseline[i][life, c]) for c in range(CASES)}
+                n: {f"c{c}": list(self.baseline[i][life, c]) for c in range(self.cases)}
                 for i, n in enumerate(names)
             }
             new = {
-                n: {f"c{c}": [float(now[i][life, c])] for c in range(CASES)}
+                n: {f"c{c}": [float(now[i][life, c])] for c in range(self.cases)}
                 for i, n in enumerate(names)
             }
             self.first[life] = first_rerun_log_e(
@@ -309,7 +316,7 @@ def _alarms(lives: int, days: int, seed: int, nuisance: dict[str, Any]) -> int:
 def unchanged(
     lives: int, days: int, *, seed: int = 11, batch: int = 250, **nuisance: Any
 ) -> dict[str, float]:
-    """`nuisance`: day_sd, length_sd, occasions; see `Lives`."""
+    """`nuisance`: day_sd, length_sd, occasions, cases; see `Lives`."""
     alarms, done, started = 0, 0, time.perf_counter()
     sizes = {first: min(batch, lives - first) for first in range(0, lives, batch)}
     with ProcessPoolExecutor(min(os.cpu_count() or 1, len(sizes))) as pool:

@@ -23,6 +23,7 @@ from apps.drift.stats import CaseWatch, first_rerun_log_e, suite_log_e
 from apps.drift.stats.bets import LOG_PRIOR_BINARY, log_bets
 from apps.drift.stats.combine import FIRST_DEAL
 from apps.drift.stats.martingale import restart_weight
+from apps.drift.stats.run_effect import BINARY
 from apps.evaluations.style import style_profile
 from benchmarks.detection.signs import plain_sign_log_e
 
@@ -116,8 +117,9 @@ def cases_to_alarm(
 
 def accuracy_alone(
     before: Sequence[Answer], now: Sequence[Answer], order: Sequence[int]
-) -> tuple[float, float]:
-    """Cases to alarm of the accuracy's watch alone, and of the plain sign test."""
+) -> tuple[float, float, float]:
+    """Cases to alarm of the accuracy's bets alone, of the plain sign test, and of the bets as one
+    rerun of so many cases tempers them, for days that move (the plain test knows no days)."""
     old = np.array([before[i]["accuracy"] for i in order])
     new = np.array([now[i]["accuracy"] for i in order])
     below, equal = (new > old).astype(float), (new == old).astype(float)
@@ -126,8 +128,13 @@ def accuracy_alone(
     bets = top + np.log(np.exp(gains - top[:, None]).sum(axis=1))
     start = restart_weight(1)
     watch = np.logaddexp(math.log(1 - start), math.log(start) + bets)
+    least = np.array([BINARY.least(0, replicated=False, cases=n + 1) for n in range(len(order))])
+    slow = (gains - LOG_PRIOR_BINARY) / least[:, None] + LOG_PRIOR_BINARY
+    top = slow.max(axis=1)
+    calm = top + np.log(np.exp(slow - top[:, None]).sum(axis=1))
+    tempered = np.logaddexp(math.log(1 - start), math.log(start) + calm)
     wins, losses = np.cumsum(new > old), np.cumsum(new < old)
-    return _first(watch), _first(plain_sign_log_e(wins, losses))
+    return _first(watch), _first(plain_sign_log_e(wins, losses)), _first(tempered)
 
 
 def _first(log_es: Any) -> float:
@@ -165,6 +172,7 @@ def run(data: Path, *, orders: int, resamples: int, seed: int = 1) -> list[dict[
                     "p90": float(np.percentile(found, 90)),
                     "alone": float(np.median(alone[:, 0])),
                     "plain": float(np.median(alone[:, 1])),
+                    "tempered": float(np.median(alone[:, 2])),
                     "plain_stated": PLAIN[family, task],
                     "false_alarms": wrong / max(resamples, 1),
                     "resamples": resamples,

@@ -21,7 +21,8 @@ by chance does not. The e-value is the average over these choices.
 Runs that move together would make it cry wolf, and at the first rerun nothing is known of that.
 With several baseline answers a case there is evidence to spare, so the e-value is then taken to the
 power 1/D (mean at most 1 by Jensen), D as `run_effect` assumes it of lengths: 2 for 20 cases.
-With one there is none to spare, and it is taken as it is.
+With one there is none to spare for a small suite: up to 20 cases it is taken as it is, and only
+what further cases add to D counts.
 
 Only for the first rerun: later ones rank against longer histories by `watch`.
 """
@@ -36,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.drift.stats.checks import finite_all
-from apps.drift.stats.run_effect import OTHER, of_cases
+from apps.drift.stats.run_effect import FOR_CASES, OTHER, of_cases
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -76,7 +77,8 @@ def first_rerun_log_e(
     for column, table in enumerate(tables):
         logs += table[namings[:, column]]
     log_e = _log_e(logs, shares / shares.sum())
-    return log_e if int(sizes.max()) <= 2 else log_e / of_cases(OTHER.first, len(cases))
+    counted = len(cases) if int(sizes.max()) > 2 else max(0, len(cases) - FOR_CASES)
+    return log_e / of_cases(OTHER.first, counted)
 
 
 def _complete_cases(

@@ -133,7 +133,7 @@ def reruns_to_detect(
         equal = np.where(success, ones, total - ones)
         size = total + 1.0
         effects = [
-            design_effect(s, cases=answers_per_run, replicated=replicated, one_day=one_day)
+            design_effect(s, answers=answers_per_run, replicated=replicated, one_day=one_day)
             for s in spreads
         ]
         gains = log_bets(below / size, (below + equal + 1.0) / size).sum(axis=-2)

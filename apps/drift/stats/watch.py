@@ -70,6 +70,7 @@ class CaseWatch:
         self._max_values = max_values
         self._last_run: str | None = None
         self._spreads: list[float] = []
+        self._sizes: list[int] = []
         self._replicated, self._one_day = False, True
         self._mixture = RestartMixture()
 
@@ -128,10 +129,15 @@ class CaseWatch:
 
     @property
     def design_effect(self) -> float:
-        """How many times the runs vary more than independent answers would; 1.0 is none."""
+        """How many times the runs vary more than independent answers would; 1.0 is none. Of a run
+        with one answer to each case."""
+        return self._effect_of(len(self._histories))
+
+    def _effect_of(self, answers: int) -> float:
         return design_effect(
             self._spreads,
-            cases=len(self._histories),
+            answers=answers,
+            sizes=self._sizes,
             replicated=self._replicated,
             one_day=self._one_day,
             binary=self._mixture.binary,
@@ -166,10 +172,11 @@ class CaseWatch:
                 ranks[case] = middle = tuple((b + (e + 1) / 2) / (n + 1) for b, e, n in found)
                 moved += sum(middle) - 0.5 * len(middle)
         if places:
-            exponent = 1.0 / self.design_effect
+            exponent = 1.0 / self._effect_of(len(places))
             self._mixture.update_intervals(*zip(*places, strict=True), exponent=exponent)
             if noise > 0.0:
                 self._spreads = [*self._spreads, moved**2 / noise][-KEPT:]
+                self._sizes = [*self._sizes, len(places)][-KEPT:]
         self._last_run = run_key
         return LookResult(
             run_key=run_key,
@@ -204,6 +211,7 @@ class CaseWatch:
             "max_values": self._max_values,
             "last_run": self._last_run,
             "spreads": list(self._spreads),
+            "sizes": list(self._sizes),
             "replicated": self._replicated,
             "one_day": self._one_day,
             "cases": {case: h.to_state() for case, h in self._histories.items()},
@@ -224,6 +232,9 @@ class CaseWatch:
         watch = cls(key=state["key"], histories=histories, max_values=int(state["max_values"]))
         watch._last_run = state["last_run"]
         watch._spreads = [float(value) for value in state.get("spreads", [])]
+        # States of before sizes were kept: one answer to each case.
+        sizes = state.get("sizes", [len(histories)] * len(watch._spreads))
+        watch._sizes = [int(size) for size in sizes]
         watch._replicated = bool(state.get("replicated", False))
         watch._one_day = bool(state.get("one_day", True))
         watch._mixture = RestartMixture.from_state(state["martingale"])

@@ -80,7 +80,7 @@ def test_unusable_arguments_are_refused_by_name(changes, name):
 
 
 @pytest.mark.parametrize(
-    ("drop", "cases", "replicates", "one_day"), [(0.3, 40, 5, True), (0.2, 40, 3, False)]
+    ("drop", "cases", "replicates", "one_day"), [(0.3, 40, 5, True), (0.25, 40, 5, False)]
 )
 def test_half_of_all_lives_of_the_real_watch_see_it_within_the_runs_that_were_promised(
     drop, cases, replicates, one_day

@@ -24,7 +24,7 @@ def test_every_answer_is_ranked_among_baseline_earlier_runs_and_its_own_run():
 def test_one_run_is_one_look_of_the_martingale():
     watch, mixture = CaseWatch.start(BASELINE, "w"), RestartMixture(binary=True)
     result = watch.observe_run("monday", {"claim-2": [0.0], "claim-1": [1.0, 1.0]})
-    mixture.update_intervals(below=[1, 1, 0], equal=[2, 3, 0], total=[3, 4, 3], exponent=1 / 1.05)
+    mixture.update_intervals(below=[1, 1, 0], equal=[2, 3, 0], total=[3, 4, 3], exponent=1 / 1.075)
     assert (result.n_ranks, result.looks, result.log_e_before) == (3, 1, 0.0)
     assert result.log_e_after == mixture.log_e == watch.log_e
     assert result.log_e_increment == result.log_e_after
@@ -141,7 +141,7 @@ def test_the_first_reruns_after_a_baseline_of_one_run_count_less_than_later_ones
     assert watch.design_effect == 1.8
     assert CaseWatch.from_state(watch.to_state()).design_effect == 1.8
     assert CaseWatch.start({"c": [1.0]}, "w").design_effect == 1.0
-    assert CaseWatch.start(rates, "w", one_day=False).design_effect == 1.0
+    assert CaseWatch.start(rates, "w", one_day=False).design_effect == 1.15
 
 
 def test_a_day_does_not_average_out_over_cases_so_a_larger_suite_is_tempered_more():
@@ -152,6 +152,8 @@ def test_a_day_does_not_average_out_over_cases_so_a_larger_suite_is_tempered_mor
     assert CaseWatch.start(several, "w", one_day=False).design_effect == 1.5
     assert [start(n, [1.0, 0.0]) for n in (4, 20, 200)] == pytest.approx([1.1, 1.5, 6.0])
     assert [start(n, [1.5, 0.5]) for n in (4, 20, 200)] == pytest.approx([1.2, 2.0, 11.0])
+    # With one baseline answer a case only the cases beyond sixty count.
+    assert [start(n, [1.0]) for n in (4, 60, 200)] == pytest.approx([1.0, 1.0, 4.5])
 
 
 def test_lengths_after_a_baseline_of_one_run_count_less_until_many_reruns_show_otherwise():
