@@ -33,7 +33,7 @@ from apps.drift.structures import structure_rows
 from apps.evaluations.models import Run, RunState
 from apps.evaluations.services import seal_run
 from apps.registry.lifecycle import LIVE
-from apps.registry.models import Assumption
+from apps.registry.models import Assumption, ModelVersion
 
 Values = Mapping[str, Mapping[str, Sequence[float]]]
 EFFECT_ALPHA = 0.05
@@ -79,10 +79,16 @@ def compare_run(*, run: Run) -> Comparison | None:
     structure = structure_rows(old, new)
 
     with transaction.atomic():
-        Baseline.objects.select_for_update().get(pk=baseline.pk)
+        # Version, then baseline, then evidence: in the order in which decisions lock them.
+        ModelVersion.objects.select_for_update(of=("self",), no_key=True).get(
+            pk=baseline.model_version_id
+        )
+        held = Baseline.objects.select_for_update().get(pk=baseline.pk)
         if done := Comparison.objects.filter(baseline=baseline, run=run).first():
             return done
-        return _compare(run, baseline, before, now, pooled, structure)
+        if held.retired_at is None:
+            return _compare(run, baseline, before, now, pooled, structure)
+    return compare_run(run=run)  # it was retired meanwhile: with its successor, if there is one
 
 
 def _compare(

@@ -107,6 +107,8 @@ def _start_baseline(
             remedy="Look at the errors of the runs, mend the endpoint, and run again.",
         )
     now = clock.now()
+    # Before baselines and evidence, as `compare_run` and decisions do.
+    ModelVersion.objects.select_for_update(of=("self",), no_key=True).get(pk=version.pk)
     retired = Baseline.objects.filter(
         model_version=version, suite_revision=revision, retired_at__isnull=True
     )
