@@ -12,6 +12,7 @@ from apps.evaluations.models import Sample
 
 MOST_CHARS = 100_000
 FENCE = re.compile(r"\A```[a-zA-Z]*\s*\n(.*)\n```\Z", re.DOTALL)
+NO_CALLS = shape({}, "call")
 Shapes = dict[str, list[Shape | None]]
 
 
@@ -55,8 +56,10 @@ def _of_text(text: str) -> Shape | None:
 
 def _of_calls(sample: Sample) -> Shape | None:
     """Tool calls as {name: arguments}; an answer without any is an empty mapping."""
+    if not isinstance(sample.tool_calls, list) or not sample.tool_calls:
+        return NO_CALLS
     called: dict[str, Any] = {}
-    for item in sample.tool_calls if isinstance(sample.tool_calls, list) else []:
+    for item in sample.tool_calls:
         body = item.get("function", item) if isinstance(item, dict) else None
         if not isinstance(body, dict) or not isinstance(body.get("name"), str):
             continue

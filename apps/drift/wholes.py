@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from apps.drift.stats.whole import Reference, normalised
+from apps.drift.stats.whole import normalised, similarities
 from apps.evaluations.models import Sample
 
 MATCH, SIMILARITY = "whole.match", "whole.similarity"
@@ -15,26 +15,25 @@ Values = dict[str, dict[str, list[float]]]
 
 def of_baseline(samples: Iterable[Sample]) -> Values:
     """Scores of every baseline answer but the first of each case, which is the reference."""
-    references: dict[str, Reference] = {}
-    values: Values = {}
-    for case, said in _said(samples):
+    references: dict[str, str] = {}
+    said: list[tuple[str, str]] = []
+    for sample in samples:
+        case = sample.case.case_id
         if case in references:
-            _add(values, case, said, references[case])
+            said.append((case, _normalised(sample)))
         else:
-            references[case] = Reference(said)
-    return values
+            references[case] = _normalised(sample)
+    return _values(references, said)
 
 
 def of_run(baseline: Iterable[Sample], samples: Iterable[Sample]) -> Values:
     """Scores of a rerun's answers; cases without a reference have none."""
-    references: dict[str, Reference] = {}
-    for case, said in _said(baseline):
-        references.setdefault(case, Reference(said))
-    values: Values = {}
-    for case, said in _said(samples):
-        if case in references:
-            _add(values, case, said, references[case])
-    return values
+    references: dict[str, str] = {}
+    for sample in baseline:
+        if sample.case.case_id not in references:
+            references[sample.case.case_id] = _normalised(sample)
+    said = [(s.case.case_id, _normalised(s)) for s in samples if s.case.case_id in references]
+    return _values(references, said)
 
 
 def watched(metrics: Iterable[Mapping[str, Any]]) -> bool:
@@ -42,11 +41,15 @@ def watched(metrics: Iterable[Mapping[str, Any]]) -> bool:
     return any(m["key"] in KEYS for m in metrics)
 
 
-def _said(samples: Iterable[Sample]) -> Iterable[tuple[str, str]]:
-    for sample in samples:
-        yield sample.case.case_id, normalised(sample.text, sample.tool_calls)
+def _normalised(sample: Sample) -> str:
+    return normalised(sample.text, sample.tool_calls)
 
 
-def _add(values: Values, case: str, said: str, reference: Reference) -> None:
-    values.setdefault(MATCH, {}).setdefault(case, []).append(reference.match(said))
-    values.setdefault(SIMILARITY, {}).setdefault(case, []).append(reference.similarity(said))
+def _values(references: Mapping[str, str], said: Sequence[tuple[str, str]]) -> Values:
+    likeness = similarities((references[case], answer) for case, answer in said)
+    values: Values = {}
+    for (case, answer), near in zip(said, likeness, strict=True):
+        match = float(answer == references[case])
+        values.setdefault(MATCH, {}).setdefault(case, []).append(match)
+        values.setdefault(SIMILARITY, {}).setdefault(case, []).append(near)
+    return values

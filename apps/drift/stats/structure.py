@@ -53,30 +53,42 @@ class PathChange:
 
 def shape(value: Any, root: str = "$") -> Shape:
     """path -> kinds seen there. Deep or very large values are cut (MOST_DEPTH, MOST_PATHS)."""
-    found: dict[Path, set[str]] = {}
-    todo: list[tuple[Path, Any]] = [((root,), value)]
+    found: dict[Path, frozenset[str]] = {}
+    # What stands at one path is looked at together: a list of a thousand members is few paths.
+    todo: list[tuple[Path, list[Any]]] = [((root,), [value])]
     while todo and len(found) < MOST_PATHS:
-        path, item = todo.pop()
-        found.setdefault(path, set()).add(kind(item))
+        path, items = todo.pop()
+        found[path] = kinds = frozenset(map(kind, items))
         if len(path) > MOST_DEPTH:
             continue
-        if isinstance(item, Mapping):
-            todo += [((*path, f".{key}"), item[key]) for key in item]
-        elif isinstance(item, list):
-            todo += [((*path, "[*]"), part) for part in item]
-    return {path: frozenset(kinds) for path, kinds in found.items()}
+        if "object" in kinds:
+            by_key: dict[str, list[Any]] = {}
+            for item in items:
+                if isinstance(item, Mapping):
+                    for key, part in item.items():
+                        by_key.setdefault(key, []).append(part)
+            todo += [((*path, f".{key}"), parts) for key, parts in by_key.items()]
+        if "array" in kinds:
+            members = [part for item in items if isinstance(item, list) for part in item]
+            if members:
+                todo.append(((*path, "[*]"), members))
+    return found
+
+
+_KINDS = {
+    dict: "object",
+    list: "array",
+    str: "string",
+    int: "number",
+    float: "number",
+    bool: "boolean",
+    type(None): "null",
+}
 
 
 def kind(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "object"
-    if isinstance(value, bool):
-        return "boolean"
-    if value is None:
-        return "null"
-    if isinstance(value, int | float):
-        return "number"
-    return "array" if isinstance(value, list) else "string"
+    """One of the kinds above, of a value that `json` made."""
+    return _KINDS.get(type(value), "string")
 
 
 def path_changes(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.drift.stats.structure import path_changes, shape
+from apps.drift.stats.structure import kind, path_changes, shape
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.sampled_from(["", "a", "."])
 VALUES = LEAVES | st.lists(LEAVES, max_size=2) | st.dictionaries(st.sampled_from("ab."), LEAVES)
@@ -73,3 +73,27 @@ def test_keys_with_dots_and_very_deep_values_are_kept_apart() -> None:
 @given(st.dictionaries(st.sampled_from("xyz"), VALUES))
 def test_answers_beside_themselves_have_not_changed(values: dict[str, Any]) -> None:
     assert sentences({c: [v] for c, v in values.items()}, values) == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=25,
+)
+
+
+@given(JSON)
+def test_a_shape_holds_every_value_at_its_path(value: Any) -> None:
+    found: dict[tuple[str, ...], set[str]] = {}
+
+    def walk(path: tuple[str, ...], item: Any) -> None:
+        found.setdefault(path, set()).add(kind(item))
+        if isinstance(item, dict):
+            for key, part in item.items():
+                walk((*path, f".{key}"), part)
+        elif isinstance(item, list):
+            for part in item:
+                walk((*path, "[*]"), part)
+
+    walk(("$",), value)
+    assert shape(value) == found
