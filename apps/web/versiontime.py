@@ -18,15 +18,24 @@ from apps.web.evidence import e_value
 from apps.web.inventory import link
 
 ZOOMS = (7, 30, 90, 365)
-USUAL = 90
+USUAL = (7, 30, 90)
 # More rows than this in a lane are not drawn; a mark stands for many anyway.
 MOST = 400
 USE_CASES = 5
 
 
-def zoom(asked: str) -> int:
-    """Days that the address asks for (`?days=30`); 90 for anything else."""
-    return int(asked) if asked.isdecimal() and len(asked) < 5 and int(asked) in ZOOMS else USUAL
+def zoom(asked: str, version: ModelVersion) -> int:
+    """Days that the address asks for (`?days=30`), else what is usual for the version."""
+    if asked.isdecimal() and len(asked) < 5 and int(asked) in ZOOMS:
+        return int(asked)
+    return usual(version)
+
+
+def usual(version: ModelVersion) -> int:
+    """The least that holds its whole life, 90 at most: two weeks would be a corner of 90 days."""
+    first = version.runs.order_by("created_at").values_list("created_at", flat=True).first()
+    age = (clock.now() - min(filter(None, [first, version.created_at]))).days
+    return next((days for days in USUAL if age < days), USUAL[-1])
 
 
 def lanes(user: Any, version: ModelVersion, approvals: Any, days: int) -> list[dict[str, Any]]:

@@ -42,6 +42,10 @@ PAGES: dict[str, Callable[[Story], str]] = {
     "person": lambda s: f"/people/{s.world.lead.pk}/",
     "approval-new": lambda s: f"/approvals/new/?version={s.world.version.pk}",
     "schedule-new": lambda s: "/schedules/new/",
+    "version-new": lambda s: "/versions/new/",
+    "provider-new": lambda s: "/providers/new/",
+    "use-case-new": lambda s: "/use-cases/new/",
+    "probes-none": lambda s: f"/versions/{s.world.version.pk}/probes/",
 }
 # Not for a governance lead.
 ADMINISTRATORS = {"people", "person"}

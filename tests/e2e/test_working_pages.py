@@ -16,11 +16,18 @@ from playwright.sync_api import expect
 
 from apps.accounts.models import User
 from apps.core import clock
+from apps.drift import probing
+from apps.drift import services as drift
+from apps.drift.models import Probe, ProbeRound
 from apps.evaluations import budgets, prices, reviews, services, suitefile
 from apps.evaluations.models import Budget, Review, Run
+from apps.registry.models import ModelVersion
 from tests.api.story import SUITE
+from tests.drift.story import run_of
+from tests.drift.story import suite as drift_suite
 from tests.e2e.conftest import Stage, Visitor, look_at
 from tests.evaluations.scoring.story import answered, revision
+from tests.world import World
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -30,6 +37,7 @@ class Work:
     run: Run
     review: Review
     pairs: Review
+    watched: ModelVersion
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,10 +82,71 @@ def work(stage: Stage) -> Work:
         actor=world.owner,
         suite=suitefile.parse_suite_bytes(document, filename="suite.json"),
     )
-    return Work(run, review, pairs)
+    return Work(run, review, pairs, _watched(world))
+
+
+def _watched(world: World) -> ModelVersion:
+    """A version whose reruns and probes began to differ a day ago."""
+    version = world.another_version()
+    revision = drift_suite("watched", name="Letters, watched")
+    first = run_of(version, revision, purpose="baseline", replicates=3)
+    at_days_ago(first, 12)
+    drift.create_baseline(
+        actor=world.owner, model_version=version, suite_revision=revision, runs=[first]
+    )
+    for days in (9, 6, 3, 1):
+        run = run_of(version, revision, seed=days, changed=days == 1)
+        comparison = drift.compare_run(run=run)
+        assert comparison is not None
+        at_days_ago(run, days)
+    drift.open_or_extend_change_event(comparison=comparison)
+    for probe in probing.start_probes(
+        actor=world.owner, model_version=version, kinds=("identity", "logprob", "border")
+    ):
+        alarmed = {"alarmed_at": clock.now(), "max_log_e": 6.5} if probe.kind == "logprob" else {}
+        Probe.objects.filter(pk=probe.pk).update(
+            phase="watching",
+            rounds=12,
+            next_due_at=clock.now() + dt.timedelta(hours=9),
+            created_at=clock.now() - dt.timedelta(days=12),
+            **alarmed,
+        )
+        for number in range(1, 13):
+            at = clock.now() - dt.timedelta(days=12 - number, hours=2 * number)
+            log_e = 6.5 if probe.kind == "logprob" and number == 12 else 0.1 * (number % 4)
+            ProbeRound.objects.create(
+                probe=probe,
+                number=number,
+                due_at=at,
+                phase="reference" if number < 4 else "watching",
+                asked=20,
+                answered=20,
+                tokens=193,
+                latency_ms=40.0 + number,
+                at_once=(1, 2, 4)[number % 3],
+                log_e=log_e,
+                max_log_e=log_e,
+                started_at=at,
+                finished_at=at,
+            )
+    return version
+
+
+def at_days_ago(run: Run, days: int) -> None:
+    at = clock.now() - dt.timedelta(days=days)
+    Run.objects.filter(pk=run.pk).update(created_at=at, started_at=at, finished_at=at)
+    run.refresh_from_db()
+
+
+def _between(version: ModelVersion) -> str:
+    old, new = (f"{clock.now() - dt.timedelta(days=d):%Y-%m-%dT%H:%M}" for d in (5, 0))
+    return f"/versions/{version.pk}/compare/?from={old}&to={new}"
 
 
 PAGES: dict[str, Callable[[Stage, Work], str]] = {
+    "probes": lambda s, w: f"/versions/{w.watched.pk}/probes/",
+    "version-watched": lambda s, w: f"/versions/{w.watched.pk}/",
+    "version-between": lambda s, w: _between(w.watched),
     "run-scorings": lambda s, w: f"/runs/{w.run.pk}/",
     "scoring-new": lambda s, w: f"/runs/{w.run.pk}/scorings/new/",
     "review-new": lambda s, w: f"/runs/{w.run.pk}/reviews/new/",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 from django.test import Client
 
+from apps.core import clock
+from apps.evaluations.models import Run
 from apps.registry.models import ModelVersion
+from tests.drift.story import run_of, suite
 from tests.fixtures.pages import body, heading, page, signed_in
 from tests.tickets.story import change
 from tests.world import World, approve
@@ -154,3 +159,15 @@ def test_the_same_configuration_again_names_its_twin(client: Client, world: Worl
     client.force_login(world.owner)
     client.post("/versions/new/", new(world))
     assert "exactly this configuration" in body(client.post("/versions/new/", new(world)))
+
+
+@pytest.mark.parametrize(("age", "days"), [(2, 7), (12, 30), (60, 90), (400, 90)])
+def test_the_time_shown_first_is_as_long_as_the_versions_life(
+    client: Client, world: World, age: int, days: int
+) -> None:
+    run = run_of(world.version, suite())
+    Run.objects.filter(pk=run.pk).update(created_at=clock.now() - dt.timedelta(days=age))
+    client.force_login(world.owner)
+    text = page(client, f"/versions/{world.version.pk}/")
+    assert f"<h2>The last {days} days</h2>" in text
+    assert "<h2>The last 365 days</h2>" in page(client, f"/versions/{world.version.pk}/?days=365")

@@ -100,7 +100,7 @@ def timeline(
         ticks=[
             tick
             for tick in time_ticks(first, last, zone=zone)
-            if not shown or abs(tick.position - now_at) > 9  # room for the word "now"
+            if not shown or abs(tick.position - now_at) > 12  # room for the word "now"
         ],
         now=round(now_at, 3) if shown else None,
     )

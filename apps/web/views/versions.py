@@ -179,7 +179,8 @@ def version(request: HttpRequest, pk: Any) -> HttpResponse:
         require(user, "audit.view", row)
     if tab not in dict(tabs):
         tab = "changes"
-    days = versiontime.zoom(request.GET.get("days", ""))
+    days = versiontime.zoom(request.GET.get("days", ""), row)
+    usual = versiontime.usual(row)
     events = row.change_events.order_by("-window_end")
     runs = row.runs.select_related("suite_revision__suite").order_by("-created_at")
     approvals = selectors.approvals(user).filter(model_version=row)
@@ -215,14 +216,14 @@ def version(request: HttpRequest, pk: Any) -> HttpResponse:
             "since": clock.now() - dt.timedelta(days=days),
             "days": days,
             "zooms": [
-                {"label": f"{n} days", "href": _address(tab, n), "current": n == days}
+                {"label": f"{n} days", "href": _address(tab, n, usual), "current": n == days}
                 for n in versiontime.ZOOMS
             ],
             "tab": tab,
             "tabs": [
                 {
                     "label": label,
-                    "href": _address(key, days),
+                    "href": _address(key, days, usual),
                     "current": key == tab,
                     "count": counts.get(key),
                 }
@@ -240,10 +241,10 @@ def version(request: HttpRequest, pk: Any) -> HttpResponse:
     )
 
 
-def _address(tab: str, days: int) -> str:
+def _address(tab: str, days: int, usual: int) -> str:
     """A view of this page, with its zoom; what is usual stays out of the address."""
     query = {"tab": tab} if tab != "changes" else {}
-    if days != versiontime.USUAL:
+    if days != usual:
         query["days"] = str(days)
     return f"?{urlencode(query)}"
 
