@@ -84,6 +84,8 @@ def run(folder: Path, *, kind: str, keep: bool, port: int) -> int:
             results = {**seen, "kind": kind, "minutes": minutes}
             print(json.dumps({"benchmark": NAME, "results": results, "goals": goals}), flush=True)
             if keep:
+                lead = story.world.people["lead"].email, story.world.passwords["lead"]
+                console.print(f"Pages on port {port} until Ctrl-C: {lead[0]} {lead[1]}")
                 supervisor.wait()
             return 0 if seen["ok"] else 1
 
