@@ -219,9 +219,8 @@ class TestSampling:
         return None
 
     def test_a_warmer_model_and_a_cut_tail_are_found_and_an_unchanged_one_is_not(self):
-        warmer = [self.rounds_to(seed, 0.8) for seed in range(3)]
-        # The goal is 150 (real completions: 70, docs/probes.md); tempering costs simulated ones.
-        assert sorted(w or 999 for w in warmer)[1] <= 200
+        warmer = [self.rounds_to(seed, 0.8) for seed in range(7)]
+        assert sorted(w or 999 for w in warmer)[3] <= 150  # the goal; real completions: 70
         cut = [self.rounds_to(seed, 0.7, 0.9) for seed in range(2)]
         assert all(c is not None and c <= 100 for c in cut)
         assert [self.rounds_to(seed, 0.7) for seed in range(3)] == [None] * 3
