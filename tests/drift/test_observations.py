@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import random
 import uuid
 from typing import Any
 
@@ -14,7 +13,6 @@ from apps.core.errors import Conflict, InvalidInput, NotAllowed
 from apps.core.models import Outbox
 from apps.drift import observations
 from apps.drift.models import IdentityFinding, ObservedTraffic, Probe
-from apps.drift.stats import probes_identity
 from tests.world import World
 
 pytestmark = pytest.mark.django_db
@@ -69,10 +67,7 @@ def test_traffic_is_matched_by_address_and_name_and_strangers_are_counted(world)
     assert ObservedTraffic.objects.get().model_version == world.version
 
 
-def test_a_fingerprint_never_seen_is_found_and_alarms_within_minutes(world, minute, monkeypatch):
-    # Ties are broken by a draw that hangs on random ids: with every 25th it takes longer than this.
-    draws = random.Random(1)
-    monkeypatch.setattr(probes_identity, "recorded_uniform", lambda *parts: draws.random())
+def test_a_fingerprint_never_seen_is_found_and_alarms_within_minutes(world, minute):
     for i in range(60):
         take(world, seen(world, system_fingerprint=f"fp_{i % 3}"))
         minute()
