@@ -157,7 +157,7 @@ def test_children_are_stopped_at_once_so_that_slow_ones_do_not_add_up(supervisor
         code = (
             "import signal,sys,time\n"
             "def end(*_):\n"
-            "    time.sleep(1.5); sys.exit()\n"
+            "    time.sleep(3); sys.exit()\n"
             "signal.signal(signal.SIGTERM, end)\n"
             "open(sys.argv[1],'w')\n"
             "time.sleep(99)"
@@ -166,7 +166,7 @@ def test_children_are_stopped_at_once_so_that_slow_ones_do_not_add_up(supervisor
     supervisor.start_all()
     began = time.monotonic()
     supervisor.stop_all()
-    assert 1.5 <= time.monotonic() - began < 4.0  # one after the other would take 4.5
+    assert 3 <= time.monotonic() - began < 8.5  # one after the other would take 9
 
 
 def test_a_child_deaf_to_sigterm_is_killed_with_its_whole_family(supervisor, tmp_path):
@@ -175,7 +175,7 @@ def test_a_child_deaf_to_sigterm_is_killed_with_its_whole_family(supervisor, tmp
     pids = family(tmp_path)
     began = time.monotonic()
     supervisor.stop_all(timeout=0.3)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 20
     assert not any(alive(pid) for pid in pids)
 
 

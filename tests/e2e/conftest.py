@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from apps.accounts.models import User
@@ -28,6 +28,8 @@ from tests.fixtures.live import cloned, live_template, switched_to
 from tests.world import PASSWORD, build_world
 
 __all__ = ["live_template"]
+
+expect.set_options(timeout=20_000)  # a busy machine, not a page that never gets there
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / "test-artifacts"
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"

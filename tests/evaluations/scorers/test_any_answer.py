@@ -113,7 +113,7 @@ def test_a_hostile_answer_is_scored_in_bounded_time(name):
         result = run(type_name, params, expect, text)
         took = time.process_time() - started
         check(type_name, result)
-        assert took < 4, f"{type_name} {params} took {took:.1f} s"
+        assert took < 15, f"{type_name} {params} took {took:.1f} s"
 
 
 def test_a_long_answer_says_on_which_part_it_was_scored():

