@@ -120,7 +120,7 @@ PROMPTFOO = """
 prompts: ["Which desk? {{claim}}"]
 tests:
   - vars: {claim: hail}
-    assert: [{type: contains, value: motor}, {type: llm-rubric, value: polite}]
+    assert: [{type: contains, value: motor}, {type: javascript, value: output.ok}]
 """
 RECORDED = [
     {"model": m, "id": str(n), "query": f"Is {n} prime? [Yes] or [No]?", "reference": "yes",
@@ -142,7 +142,7 @@ def test_a_promptfoo_configuration_is_imported_with_a_list_of_what_stayed_behind
         "suite", "import", path, "--slug", "desks", "--no-personal-data", "--reason", "From QA."
     )
     assert "carried over: 1 prompt" in result.stdout
-    assert "left out: llm-rubric: it needs a model as a judge" in result.stdout
+    assert "left out: javascript: code from a file is never run here" in result.stdout
     revision = SuiteRevision.objects.get()
     assert (revision.suite.slug, revision.reason) == ("desks", "From QA.")
     assert revision.origin["format"] == "promptfoo"

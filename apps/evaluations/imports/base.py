@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from apps.evaluations.scorers import SCORERS
 from apps.evaluations.suitefile import SCHEMA, Suite, parse_document
 
 Files = Callable[[str], bytes | None]
@@ -212,6 +213,10 @@ class Builder:
             self.lose("Personal data", "nobody said whether the cases hold any, so 'yes' is noted")
         if not head.license:
             self.lose("Licence of the data", "nobody said it, so 'NOASSERTION' is noted")
+        later = sum(SCORERS[use.type].deferred != "" for use in self.uses.values())
+        if later:
+            said = f"{later} metric{'s' * (later != 1)} scored after the run"
+            self.carried.append(f"{said}, by a judge or by embeddings")
         name = (head.name or other.name or "Imported suite").strip()[:100]
         document: dict[str, Any] = {
             "schema": SCHEMA,

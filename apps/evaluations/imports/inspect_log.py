@@ -35,7 +35,8 @@ MAX_TOTAL = 1024 * 1024 * 1024
 ZSTANDARD = 93
 RULES = {"match": "match", "includes": "includes", "exact": "exact", "pattern": "", "choice": "",
          "answer": "includes", "f1": "none"}  # fmt: skip
-JUDGES = ("model_graded_qa", "model_graded_fact")
+JUDGES = {"model_graded_qa": judged.DEMAND, "model_graded_fact": judged.FACTS}
+OWN_WORDS = "a registered version judges after the run, asked in GovTrack's own words"
 
 
 def read(data: bytes, *, filename: str, head: Head, options: Options, files: Files) -> Imported:
@@ -77,9 +78,11 @@ class _Log:
             name = str(scorer.get("name", "")).rsplit("/", 1)[-1]
             params = scorer.get("options") or scorer.get("params") or {}
             if name in JUDGES:
-                builder.lose(
-                    f"scorer {name}", "it needs a model as a judge: declare a judge scorer"
-                )
+                self.rules.append((name, params))
+                self.said.append(f"scorer {name}, as a rubric")
+                for asked in ("template", "instructions", "grade_pattern", "model"):
+                    if params.get(asked):
+                        builder.lose(f"{asked} of {name}", OWN_WORDS)
             elif name not in RULES or RULES[name] == "none":
                 builder.lose(f"scorer {name}", "GovTrack has no scorer that means the same")
             else:
@@ -119,6 +122,13 @@ class _Log:
     ) -> list[Any]:
         name, params = rule
         builder = self.builder
+        if name in JUDGES:
+            demand = "\n".join(text_of(t) for t in targets if t not in (None, ""))
+            if not demand.strip():
+                builder.lose("cases without a target", "they are asked, but not judged", where)
+                return []
+            rubric = {"rubric": JUDGES[name]}
+            return [(builder.scorer(name, "rubric", "Fits the target (judge)", rubric), demand)]
         if name == "choice":
             return letter_expectation(builder, targets, where)
         if name == "pattern":

@@ -18,6 +18,12 @@ HELP = {
     "none": "nothing is judged; only the form of answers is watched",
 }
 Expectation = tuple[str, Any]
+DEMAND = "The reference states what is demanded of an answer. A good answer meets all of it."
+FACTS = (
+    "The reference is right. A good answer to the question says what the reference says, in "
+    "whatever words, and contradicts none of it. It may say more."
+)
+"""What a judge is told where each case has its own demand or facts: one metric for all."""
 
 
 def rule_named(name: str, default: str) -> str:

@@ -6,22 +6,19 @@ import json
 import re
 from typing import Any
 
+from apps.evaluations.imports import judged
 from apps.evaluations.imports.base import Builder, text_of
 from apps.evaluations.imports.nunjucks import Unsupported, render
+from apps.evaluations.scorers.embedding import MAX_REFERENCES
 
 CODE = "code from a file is never run here; write the rule with a scorer"
-JUDGED = "it needs a model as a judge: declare a judge scorer after the import"
+JUDGED = "what it asks its judge is not in the file: say it as a rubric after the import"
 UNKNOWN = "GovTrack has no scorer that means the same"
 REASONS = {
     "javascript": CODE,
     "python": CODE,
     "ruby": CODE,
     "webhook": "answers are sent to no other service",
-    "llm-rubric": JUDGED,
-    "g-eval": JUDGED,
-    "factuality": JUDGED,
-    "model-graded-closedqa": JUDGED,
-    "model-graded-factuality": JUDGED,
     "answer-relevance": JUDGED,
     "context-recall": JUDGED,
     "context-relevance": JUDGED,
@@ -30,10 +27,16 @@ REASONS = {
     "select-best": JUDGED,
     "pi": JUDGED,
     "classifier": JUDGED,
-    "similar": "it needs embeddings: declare an embedding scorer after the import",
     "latency": "latency is measured for every call and watched apart from answers",
     "cost": "cost is measured for every call and limited by budgets",
     "perplexity": "log-probabilities are watched by probes",
+}
+BY_A_JUDGE = {
+    "llm-rubric": ("Meets its rubric", judged.DEMAND),
+    "model-graded-closedqa": ("Meets its criterion", judged.DEMAND),
+    "g-eval": ("Meets its criteria", judged.DEMAND),
+    "factuality": ("Agrees with the reference", judged.FACTS),
+    "model-graded-factuality": ("Agrees with the reference", judged.FACTS),
 }
 Expectation = tuple[str, Any]
 
@@ -70,6 +73,12 @@ def carry(
         builder.lose("weights of assertions", "each assertion is a metric of its own", where)
     if assertion.get("threshold") is not None:
         builder.lose("thresholds of assertions", "a metric has a margin instead", where)
+    if assertion.get("provider") and kind in (*BY_A_JUDGE, "similar"):
+        builder.lose(
+            f"provider of {kind}", "a registered version is chosen when answers are scored", where
+        )
+    if assertion.get("rubricPrompt"):
+        builder.lose("rubricPrompt", "judges are asked in GovTrack's own words", where)
     return [found]
 
 
@@ -137,6 +146,15 @@ def _rule(builder: Builder, kind: str, value: Any, metric: str) -> Expectation |
         return scorer("json_schema", label, {"extract": extract}), schema
     if kind == "is-refusal":
         return scorer("refusal", "Refusals", needs_expect=False), None
+    if kind == "similar":
+        texts = value if isinstance(value, list) else [value]
+        if not 0 < len(texts) <= MAX_REFERENCES or not all(isinstance(t, str) and t for t in texts):
+            return None
+        return scorer("embedding", "Near in meaning"), value
+    if kind in BY_A_JUDGE:
+        demand = "\n".join(map(text_of, value)) if isinstance(value, list) else text_of(value or "")
+        label, rubric = BY_A_JUDGE[kind]
+        return (scorer("rubric", label, {"rubric": rubric}), demand) if demand.strip() else None
     return None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from apps.evaluations.imports import judged
 from apps.evaluations.imports.base import Loss
 from apps.evaluations.imports.exporting import Losses, plain_messages
 from apps.evaluations.suitefile import Case, ScorerSpec, Suite, build_scorers, render_case
@@ -85,4 +86,17 @@ def _assertion(spec: ScorerSpec, expected: Any) -> Assertion | None:
         return {"type": kind, "value": params.get("schema", expected)}
     if spec.type == "refusal":
         return {"type": "is-refusal"}
+    if spec.type == "embedding":
+        return {"type": "similar", "value": expected}
+    if spec.type == "rubric" and params.get("mode", "pass") == "pass":
+        return _judged(params["rubric"], expected)
     return None
+
+
+def _judged(rubric: str, expected: Any) -> Assertion | None:
+    if not isinstance(expected, str):
+        return {"type": "llm-rubric", "value": rubric}
+    if rubric == judged.FACTS:
+        return {"type": "factuality", "value": expected}
+    # Its own judge sees no reference beside the rubric.
+    return {"type": "llm-rubric", "value": expected} if rubric == judged.DEMAND else None

@@ -115,7 +115,8 @@ def sample(number: int, epoch: int, answer: str, **more: Any) -> dict[str, Any]:
 HEADER: dict[str, Any] = {
     "version": 2, "status": "success",
     "eval": {"task": "sums", "model": "local/tiny", "created": "2025-01-02T03:00:00+00:00",
-             "scorers": [{"name": "match", "options": {}}, {"name": "model_graded_qa"}]},
+             "scorers": [{"name": "match", "options": {}},
+                         {"name": "model_graded_qa", "options": {"instructions": "Grade C."}}]},
     "plan": {"steps": [{"solver": "system_message"}, {"solver": "my_agent"}]},
 }  # fmt: skip
 SAMPLES = [sample(n, e, f"It is {2 * n + e - 1}.") for e in (1, 2) for n in (1, 2, 10)]
@@ -164,9 +165,11 @@ def test_an_inspect_log_gives_the_messages_as_asked_the_scorers_and_every_answer
     ]
     first = imported.answers[0]
     assert (first.model, first.text, first.latency_ms) == ("tiny-1", "It is 2.", 250)
-    assert score(imported, "It is 2.") == [1]
-    assert score(imported, "2 it is") == [0]
-    assert "model_graded_qa: it needs a model as a judge" in told(imported)
+    assert score(imported, "It is 2.") == [1, None]
+    assert score(imported, "2 it is") == [0, None]
+    judge = build_scorers(suite)["model_graded_qa"]
+    assert (judge.type, judge.expectation(suite.cases[2])) == ("rubric", "20")
+    assert "instructions of model_graded_qa: a registered version judges" in told(imported)
     assert "solver my_agent" in told(imported)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from apps.evaluations import imports
-from apps.evaluations.imports import Head, Imported, ImportRefused
+from apps.evaluations.imports import Head, Imported, ImportRefused, promptfoo_export
 from apps.evaluations.scorers import Answer
 from apps.evaluations.suitefile import build_scorers, render_case, score_answer
 
@@ -73,8 +74,72 @@ def test_what_cannot_be_carried_over_is_listed_with_its_reason_and_place() -> No
     told = lost(read(ONE))
     assert "javascript: code from a file is never run here" in told
     assert "(hail)" in told
-    assert "llm-rubric: it needs a model as a judge" in told
+    assert "llm-rubric" not in told
     assert "providers: who answers is a model version here" in told
+
+
+BY_JUDGES = """
+prompts: ["{{ q }}"]
+tests:
+  - vars: {q: Hail}
+    assert:
+      - {type: llm-rubric, value: "names {{ q }} and is kind", provider: a:b, threshold: 0.8}
+      - {type: similar, value: Hail fell on your van., threshold: 0.8}
+  - vars: {q: Tooth}
+    assert:
+      - {type: llm-rubric, value: is short}
+      - {type: factuality, value: A filling costs 80 euro.}
+      - {type: g-eval, value: [is kind, is clear]}
+      - {type: not-llm-rubric, value: is rude}
+      - {type: context-recall, value: something}
+"""
+
+
+def test_what_a_judge_or_embeddings_decide_is_scored_after_the_run() -> None:
+    imported = read(BY_JUDGES)
+    suite = imported.suite()
+    scorers = build_scorers(suite)
+    assert {s.key: s.type for s in suite.scorers} == {
+        "llm_rubric": "rubric",
+        "similar": "embedding",
+        "factuality": "rubric",
+        "g_eval": "rubric",
+    }
+    asked = [
+        {k: s.expectation(case) for k, s in scorers.items() if s.applies_to(case)}
+        for case in suite.cases
+    ]
+    assert asked == [
+        {"llm_rubric": "names Hail and is kind", "similar": "Hail fell on your van."},
+        {
+            "llm_rubric": "is short",
+            "factuality": "A filling costs 80 euro.",
+            "g_eval": "is kind\nis clear",
+        },
+    ]
+    assert scores(imported, 0, "anything") == {}
+    assert "4 metrics scored after the run, by a judge or by embeddings" in imported.carried
+    told = lost(imported)
+    for kind in ("provider of llm-rubric", "thresholds of assertions", "not-llm-rubric"):
+        assert kind in told
+    assert "context-recall: what it asks its judge is not in the file" in told
+
+
+def test_judged_metrics_go_back_as_they_came() -> None:
+    written, losses = promptfoo_export.write(read(BY_JUDGES).suite())
+    assert not [loss for loss in losses if "scorer" in loss.what]
+    rules = [
+        {(a["type"], a["value"]) for a in test["assert"]}
+        for test in yaml.safe_load(written)["tests"]
+    ]
+    assert rules == [
+        {("llm-rubric", "names Hail and is kind"), ("similar", "Hail fell on your van.")},
+        {
+            ("llm-rubric", "is short"),
+            ("factuality", "A filling costs 80 euro."),
+            ("llm-rubric", "is kind\nis clear"),
+        },
+    ]
 
 
 def test_several_prompts_are_written_out_into_their_cases() -> None:
