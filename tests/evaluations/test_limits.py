@@ -115,6 +115,35 @@ def test_workers_take_turns_where_there_are_more_of_them_than_places() -> None:
     with_redis(test)
 
 
+def test_a_sync_that_was_cancelled_on_its_way_takes_no_place_after_its_worker_left() -> None:
+    """The ends of batches of a judge: the next batch waited fifteen seconds for its place."""
+
+    async def test(client: redis.asyncio.Redis) -> None:
+        place = endpoint(max_concurrency=1)
+        gone, other = Limiter(place, client), Limiter(place, client)
+        send = gone._sync
+
+        async def slowly(**call: Any) -> Any:
+            async def arrive() -> Any:
+                await asyncio.sleep(0.2)
+                return await send(**call)
+
+            return await asyncio.shield(asyncio.create_task(arrive()))  # as a packet that is out
+
+        gone._sync = slowly
+        telling = asyncio.create_task(gone.sync(1))
+        await asyncio.sleep(0.02)
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+        await gone.leave()
+        await asyncio.sleep(0.5)
+
+        await other.sync(1)
+        assert take_all(other) == 1
+
+    with_redis(test)
+
+
 def test_a_dead_worker_s_places_lapse_and_a_living_one_s_are_kept() -> None:
     async def test(client: redis.asyncio.Redis) -> None:
         place = endpoint(max_concurrency=2)

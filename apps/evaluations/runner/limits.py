@@ -99,6 +99,7 @@ class Limiter:
         self._blocked_until = 0.0
         self._synced_at = 0.0
         self._pressing = False
+        self._telling: asyncio.Future[None] | None = None
         self._in_a_row = 0
         """Calls throttled since the last that was answered."""
         self._clear()
@@ -180,6 +181,11 @@ class Limiter:
 
     async def sync(self, waiting: int) -> None:
         """Say what came of the calls, and hear what may be held for those that wait."""
+        # Once sent it cannot be taken back: whoever is cancelled here leaves it to `leave`.
+        self._telling = asyncio.ensure_future(self._tell(waiting))
+        await asyncio.shield(self._telling)
+
+    async def _tell(self, waiting: int) -> None:
         told = (
             self._ok,
             self._throttled,
@@ -227,8 +233,15 @@ class Limiter:
         self.down_seconds = float(down)
         self._blocked_until = time.monotonic() + float(wait) if float(wait) > 0 else 0.0
 
+    async def settled(self) -> None:
+        """Wait for a sync whose caller was cancelled."""
+        if self._telling is not None:
+            await asyncio.gather(self._telling, return_exceptions=True)
+
     async def leave(self) -> None:
-        """Give every place back."""
+        """Give every place back. A sync still on its way would take them again after this, and
+        nobody else would get them until they lapse."""
+        await self.settled()
         with suppress(RedisError, OSError):
             await self._redis.hdel(self._keys[1], self._worker)
 
