@@ -10,7 +10,7 @@ from django.test import override_settings
 
 from apps.evaluations import leases, selectors, services
 from apps.evaluations.models import Run, RunState, Score
-from apps.evaluations.runner import loop, writer
+from apps.evaluations.runner import loop, settling, writer
 from tests.evaluations.helpers import endings, sample, samples, start, work
 from tests.fixtures.evaluations import make_owner
 from tests.fixtures.provider import Provider
@@ -465,7 +465,7 @@ def test_a_part_that_cannot_be_worked_on_stops_its_run_at_last(
     run = start(provider, cases=2)
     monkeypatch.setattr("apps.evaluations.runner.requests.build", lambda *_: 1 / 0)
 
-    for _ in range(loop.MAX_DEFECTS):
+    for _ in range(settling.MAX_DEFECTS):
         run.shards.update(not_before=run.created_at)
         work(run)
 

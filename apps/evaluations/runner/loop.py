@@ -25,11 +25,10 @@ import uvloop
 from django.conf import settings
 
 from apps.core import clock
-from apps.evaluations import finishing, leases
-from apps.evaluations.leases import Lease
+from apps.evaluations import leases
 from apps.evaluations.lifecycle import WRITABLE
 from apps.evaluations.models import Run, RunState
-from apps.evaluations.runner import halts, limits, standing, writer
+from apps.evaluations.runner import limits, standing, writer
 from apps.evaluations.runner.client import EndpointClient, Outcome, failed
 from apps.evaluations.runner.database import Database
 from apps.evaluations.runner.job import Job, Loaded, load, outdated
@@ -37,14 +36,13 @@ from apps.evaluations.runner.limits import Verdict
 from apps.evaluations.runner.line import Entry, Line
 from apps.evaluations.runner.outbox import Outbox
 from apps.evaluations.runner.problems import Misconfigured, Problem, Retry, Unreachable
+from apps.evaluations.runner.settling import Settler
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 MAX_ATTEMPTS = 5
 # How often a shard may be handed back because the endpoint asked to wait beyond the session.
 MAX_WAITS = 5
-# How often in a row a shard may fail by a defect of ours before its run is stopped.
-MAX_DEFECTS = 5
 BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 8.0
 CLAIM_FIRST, CLAIM_MOST = 8, 32
@@ -72,10 +70,9 @@ class Session:
         self.jobs: dict[UUID, Job] = {}
         self.lines: dict[tuple[UUID, int], Line] = {}
         self.shards = 0
-        self._finished: list[tuple[Lease, asyncio.Future[bool]]] = []
-        self._finishing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.database = Database(well_again=self._kick_all)
+        self.settler = Settler(self.database, self._spawn)
         self.outbox = Outbox(self.database, concluded=self._conclude, room_again=self._kick_all)
 
     async def run(self) -> Report:
@@ -194,22 +191,12 @@ class Session:
             if job.defect is not None:
                 raise job.defect
             job.settling = True
-            await self._settle(job)
+            if await self.settler.settle(job):
+                self.shards += 1
         except Misconfigured as problem:
-            halts.halt(lease.run_id)  # its other shards here: no call whose answer is not kept
-            await self.control(finishing.fail, lease.run_id, reason=problem.message)
+            await self.settler.fail(lease, problem.message)
         except Exception as error:
-            # A defect of ours: the shard goes back and is slowed down, at last its run is stopped.
-            log.exception("shard_failed", shard_id=str(lease.shard_id), run_id=str(lease.run_id))
-            if lease.attempts + 1 < MAX_DEFECTS:
-                await self.control(leases.hand_back, lease, delay=leases.backoff(lease.attempts))
-            else:
-                await self.control(
-                    finishing.fail,
-                    lease.run_id,
-                    reason=f"A part of this run could not be worked on ({type(error).__name__}). "
-                    "The workers' logs hold the details: please report them, then Retry failed.",
-                )
+            await self.settler.defect(lease, error)
         finally:
             self.jobs.pop(lease.shard_id, None)
             self._changed.set()
@@ -263,57 +250,6 @@ class Session:
                     f"The endpoint {line.endpoint.base_url} answered with nothing but errors.",
                 )
             )
-
-    async def _settle(self, job: Job) -> None:
-        """All that could be done for the shard is done: give it its next state."""
-        lease, problem = job.lease, job.problem
-        if job.lost:
-            return
-        if isinstance(problem, Misconfigured):
-            halts.halt(lease.run_id)
-            await self.control(finishing.fail, lease.run_id, reason=problem.message)
-        elif isinstance(problem, Unreachable):
-            patience = settings.GOVTRACK["ENDPOINT_PATIENCE_SECONDS"]
-            if job.hopeless or leases.patience_spent(lease.attempts + 1) >= patience:
-                await self.control(
-                    finishing.fail,
-                    lease.run_id,
-                    reason=f"{problem.message} It was tried for {patience:g} seconds. Check "
-                    "that it runs and that this machine may reach it, then Retry failed.",
-                )
-            else:
-                delay = leases.backoff(lease.attempts)
-                await self.control(leases.hand_back, lease, delay=delay)
-        elif problem is not None and problem.kind == "waiting":
-            await self.control(leases.postpone, lease, delay=job.delay)
-        elif problem is not None:
-            await self.control(leases.hand_back, lease, delay=job.delay)
-        elif job.open_slots:
-            await self.control(leases.release, lease)
-        elif await self._finish(lease):
-            self.shards += 1
-
-    async def _finish(self, lease: Lease) -> bool:
-        """Shards that end while others are being finished are finished together."""
-        future: asyncio.Future[bool] = self._loop.create_future()
-        self._finished.append((lease, future))
-        if self._finishing is None or self._finishing.done():
-            self._finishing = self._spawn(self._finish_all())
-        return await future
-
-    async def _finish_all(self) -> None:
-        while self._finished:
-            group, self._finished = self._finished, []
-            try:
-                done = await self.control(leases.finish_many, [lease for lease, _ in group])
-                for run_id in {lease.run_id for lease, _ in group}:
-                    await self.control(finishing.complete_if_done, run_id)
-            except Exception as error:
-                for _, future in group:
-                    future.set_exception(error)
-            else:
-                for lease, future in group:
-                    future.set_result(lease.shard_id in done)
 
     # One slot
 
