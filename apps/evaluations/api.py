@@ -53,6 +53,7 @@ from apps.evaluations.serializers import (
     ScheduleRow,
     ScoreRow,
     VersionToPlan,
+    WhatToRetry,
 )
 
 SOME_ID = "0197f3a0-7c1e-7b7a-9f53-0d3a5a1c2b4d"
@@ -267,19 +268,30 @@ class RunResource(Listed, Detailed, VisibleResource):
     def record(self, request: Any, pk: Any = None) -> Response:
         return Response(records.of_run(services.run_by_id(self.get_object().pk)))
 
-    @acts(response=RunRow, summary="Ask again where there is no answer yet", if_match=True)
+    @acts(
+        request=WhatToRetry,
+        response=RunRow,
+        summary="Ask again where there is no answer yet",
+        description="Slots that have an answer keep it; one that came to an error stays on record, "
+        "and its case gets another slot. With `error_kinds` only errors of these classes.",
+        if_match=True,
+        examples=[example("Only what was too fast", {"error_kinds": ["rate_limited"]})],
+    )
     def retry_failed(self, request: Any, pk: Any = None) -> Any:
         run = self.get_object()
         self.version(run)
-        self.nothing()
-        return self.shown(services.retry_failed(actor=request.user, run=run))
+        return self.shown(
+            services.retry_failed(actor=request.user, run=run, **self.body(WhatToRetry))
+        )
 
     @extend_schema(summary="How far is it?", responses=ProgressRow, filters=False)
     @action(detail=True, methods=["get"])
     def progress(self, request: Any, pk: Any = None) -> Response:
         run = self.get_object()
         found = selectors.progress(run)
-        return Response(ProgressRow({**asdict(found), "state": run.state}).data)
+        retryable = selectors.open_errors(run) if found.errors else {}
+        more = {"state": run.state, "retryable": retryable}
+        return Response(ProgressRow({**asdict(found), **more}).data)
 
     def _control(self, verb: Any, said: Any = OptionalReason) -> Any:
         run = self.get_object()

@@ -71,16 +71,22 @@ def create_run(
 
 
 def add_shards(
-    run: Run, positions: list[tuple[int, int]], *, replicates: int, first_replicate: int = 0
+    run: Run,
+    positions: list[tuple[int, int]],
+    *,
+    replicates: int,
+    first_replicate: int = 0,
+    error_kind: str = "",
 ) -> None:
-    """Work for cases [first, last], `replicates` of each. The caller has locked a run that
-    exists already."""
+    """Work for cases [first, last], `replicates` of each; of a retry, with the class of error that
+    it makes good. The caller has locked a run that exists already."""
     latest = run.shards.aggregate(latest=Max("index"))["latest"]
     _put_shards(
         run,
         positions,
         replicates=replicates,
         first_replicate=first_replicate,
+        error_kind=error_kind,
         index=0 if latest is None else latest + 1,
     )
 
@@ -91,6 +97,7 @@ def _put_shards(
     *,
     replicates: int,
     first_replicate: int = 0,
+    error_kind: str = "",
     index: int = 0,
 ) -> None:
     """A shard is about SHARD_CASES calls, so that a lease is short."""
@@ -106,6 +113,7 @@ def _put_shards(
                     last_position=min(start + size - 1, last),
                     first_replicate=first_replicate,
                     replicates=replicates,
+                    error_kind=error_kind,
                 )
             )
     Shard.objects.bulk_create(shards, batch_size=1000)

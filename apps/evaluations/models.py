@@ -243,6 +243,8 @@ class Shard(models.Model):
     last_position = models.PositiveIntegerField()
     first_replicate = models.PositiveSmallIntegerField(default=0)
     replicates = models.PositiveSmallIntegerField(null=True)
+    # Of a retry: the class of error that its slots make good.
+    error_kind = models.CharField(max_length=40, blank=True, default="", db_default="")
     done = models.BooleanField(default=False)
     lease_owner = models.CharField(max_length=120, blank=True)
     lease_until = models.DateTimeField(null=True)

@@ -22,6 +22,7 @@ from apps.evaluations.models import (
     Spending,
     SuiteRevision,
 )
+from apps.evaluations.retrying import open_errors as open_errors
 from apps.evaluations.revisions import same_cases as same_cases
 from apps.evaluations.scoring import FIRST_REVISION
 from apps.evaluations.style import style_profile

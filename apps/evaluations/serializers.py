@@ -175,6 +175,16 @@ class MoreReplicates(Strict):
     replicates = serializers.IntegerField(min_value=1, max_value=99)
 
 
+class WhatToRetry(Strict):
+    error_kinds: Any = serializers.ListField(
+        child=serializers.CharField(max_length=40),
+        required=False,
+        max_length=50,
+        help_text="Only slots that came to one of these classes; left out: all. A run's progress "
+        "names them.",
+    )
+
+
 class RunToEstimate(Limited):
     model_version = VisibleField(queryset=ModelVersion.objects.all(), team_path="team")
     suite_revision = VisibleField(queryset=SuiteRevision.objects.select_related("suite"))
@@ -199,6 +209,10 @@ class ProgressRow(serializers.Serializer[Any]):
     total = serializers.IntegerField()
     answered = serializers.IntegerField()
     errors: Any = serializers.DictField(child=serializers.IntegerField())
+    retryable: Any = serializers.DictField(
+        child=serializers.IntegerField(),
+        help_text="Classes of error, and how many slots of each retry-failed would ask once more.",
+    )
     prompt_tokens = serializers.IntegerField(allow_null=True)
     completion_tokens = serializers.IntegerField(allow_null=True)
     per_second = FiniteFloatField(allow_null=True)

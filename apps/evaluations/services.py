@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -16,7 +16,7 @@ from apps.accounts.permissions import require
 from apps.audit.services import SYSTEM, Actor, record
 from apps.core import clock
 from apps.core.errors import Conflict, InvalidInput
-from apps.evaluations import budgets, creating, finishing, lifecycle, wake
+from apps.evaluations import budgets, creating, finishing, lifecycle, retrying, wake
 from apps.evaluations.creating import MAX_REPLICATES as MAX_REPLICATES
 from apps.evaluations.models import Run, RunState, SuiteRevision
 from apps.evaluations.partitions import ensure_month
@@ -28,20 +28,6 @@ from apps.evaluations.planning import trigger_schedule as trigger_schedule
 from apps.evaluations.planning import update_schedule as update_schedule
 from apps.evaluations.suites import import_suite as import_suite
 from apps.registry.models import ModelVersion
-
-# Cases of a run whose answers are too few because some came to an error: how many are wanting.
-WANTING = """
-WITH wrong AS (
-  SELECT case_id, count(*) AS stored, count(*) FILTER (WHERE status <> 'error') AS good
-    FROM evaluations_sample WHERE month = %(month)s AND run_id = %(run)s
-   GROUP BY 1 HAVING count(*) FILTER (WHERE status = 'error') > 0)
-SELECT c.position, %(replicates)s - w.good - (sum(s.replicates) - w.stored) AS wanting
-  FROM wrong w
-  JOIN evaluations_suitecase c ON c.id = w.case_id
-  JOIN evaluations_shard s
-    ON s.run_id = %(run)s AND c.position BETWEEN s.first_position AND s.last_position
- GROUP BY c.position, w.good, w.stored ORDER BY c.position
-"""
 
 
 def _require(actor: Any, action: str, obj: Any) -> None:
@@ -162,54 +148,48 @@ def _check_budget(run: Run) -> None:
         )
 
 
-def retry_failed(*, actor: Actor, run: Run) -> Run:
+def retry_failed(*, actor: Actor, run: Run, error_kinds: Sequence[str] | None = None) -> Run:
     """Go on with a run that failed or ended at a budget, and ask once more where a slot of a
-    finished run came to an error.
+    finished run came to an error; of `error_kinds`, only where it came to one of these classes.
 
     Nothing stored is overwritten: a slot that came to an error keeps it, and its case gets another
-    slot. Slots that have an answer keep it. Raises NotAllowed, and Conflict where nothing is
-    wanting, a budget is used up, or a baseline or comparison rests on the answers.
+    slot. Slots that have an answer keep it. Raises NotAllowed, InvalidInput (error_kinds), and
+    Conflict where nothing (of a class) is wanting, a budget is used up, or a baseline or
+    comparison rests on the answers.
     """
     _require(actor, "run.control", run)
     with transaction.atomic():
         locked = Run.objects.select_for_update().get(pk=run.pk)
         lifecycle.check(locked, "retry")
         _check_budget(locked)
-        wanting = _wanting(locked)
-        if locked.state == RunState.COMPLETE and not wanting:
+        slots = retrying.open_slots(locked)
+        if locked.state == RunState.COMPLETE and not slots and error_kinds is None:
             raise Conflict(
                 "No slot of this run came to an error: there is nothing to retry.", field="state"
             )
-        if wanting:
+        asked = slots if error_kinds is None else retrying.of_kinds(locked, slots, error_kinds)
+        counts = retrying.by_kind(asked)
+        if asked:
             _check_unsealed(locked)
             first = creating.next_replicate(locked)
-            for (start, end), count in _stretches(wanting):
-                creating.add_shards(locked, [(start, end)], replicates=count, first_replicate=first)
-            locked.total_slots += sum(count for _, count in wanting)
+            for kind in counts:
+                of_kind = [slot for slot in asked if slot.kind == kind]
+                for stretch, count in retrying.stretches(of_kind):
+                    creating.add_shards(
+                        locked, [stretch], replicates=count, first_replicate=first, error_kind=kind
+                    )
+                first += max(slot.count for slot in of_kind)
+            locked.total_slots += sum(counts.values())
             locked.save_versioned("total_slots")
-        said = f"{sum(n for _, n in wanting)} slots are asked once more." if wanting else ""
+        said = f"{sum(counts.values()):,} slots are asked once more." if asked else ""
+        if error_kinds is not None:
+            left = sum(slot.count for slot in slots) - sum(counts.values())
+            said = (
+                f"{said[:-1]} ({', '.join(counts)}); left as they are: {left:,} of other classes."
+            )
         finishing.move(locked, "retry", actor=actor, summary="Retried", reason=said)
         _requeue(locked)
     return locked
-
-
-def _wanting(run: Run) -> list[tuple[int, int]]:
-    """(position, how many answers are wanting) of cases that came to an error."""
-    creating.next_replicate(run)  # gives old shards their number of replicates
-    with connection.cursor() as cursor:
-        cursor.execute(WANTING, {"month": run.month, "run": run.pk, "replicates": run.replicates})
-        return [(position, int(n)) for position, n in cursor.fetchall() if n > 0]
-
-
-def _stretches(wanting: Sequence[tuple[int, int]]) -> list[tuple[tuple[int, int], int]]:
-    """Neighbours that want the same number become one stretch of cases."""
-    found: list[tuple[tuple[int, int], int]] = []
-    for position, count in wanting:
-        if found and found[-1][1] == count and found[-1][0][1] == position - 1:
-            found[-1] = ((found[-1][0][0], position), count)
-        else:
-            found.append(((position, position), count))
-    return found
 
 
 def extend_run(*, actor: Actor, run: Run, replicates: int) -> Run:

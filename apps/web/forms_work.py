@@ -108,6 +108,23 @@ class ExtendForm(forms.Form):
     )
 
 
+class RetryForm(forms.Form):
+    """In the dialog of a run's page, where slots came to errors of several classes."""
+
+    by_class = forms.CharField(widget=forms.HiddenInput, initial="1")
+    error_kinds = forms.MultipleChoiceField(
+        label="Errors to ask about once more", widget=forms.CheckboxSelectMultiple
+    )
+
+    def __init__(self, *args: Any, counts: Mapping[str, str], **kwargs: Any) -> None:
+        """`counts`: class → how it is called, and how many slots it has."""
+        super().__init__(*args, **kwargs)
+        kinds = self.fields["error_kinds"]
+        assert isinstance(kinds, forms.MultipleChoiceField)
+        kinds.choices = list(counts.items())
+        kinds.initial = list(counts)
+
+
 OUTCOMES: dict[str, str] = {
     Outcome.REAPPROVE: "The changed model is fit: a new approval on new answers, with the broken "
     "assumptions restated or dropped.",

@@ -58,7 +58,7 @@ def context(row: Run, said: str) -> dict[str, Any]:
         "spend": spend(progress),
         "failed": sum(progress.errors.values()),
         "errors": [
-            {"kind": kind, "label": CLASSES.get(kind, kind.replace("_", " ")), "count": count}
+            {"kind": kind, "label": class_name(kind), "count": count}
             for kind, count in sorted(progress.errors.items(), key=lambda item: -item[1])
         ],
         "limits": [limit_row(limit) for limit in budgets.limits_of(row)],
@@ -75,6 +75,10 @@ def context(row: Run, said: str) -> dict[str, Any]:
         )
         found["latest"] = answer_rows(row, list(newest))
     return found
+
+
+def class_name(kind: str) -> str:
+    return CLASSES.get(kind, kind.replace("_", " "))
 
 
 def spend(progress: selectors.RunProgress) -> str:

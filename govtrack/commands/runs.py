@@ -209,12 +209,20 @@ app.command("cancel", help="Stop a run for good; what was answered is kept.")(
 
 
 @app.command("retry")
-def retry(run: RunId, as_: As = "", data_dir: DataDir = stack.DEFAULT_DATA_DIR) -> None:
+def retry(
+    run: RunId,
+    error_kind: Annotated[
+        list[str] | None,
+        typer.Option(help="Only errors of this class, e.g. rate_limited; may be given again."),
+    ] = None,
+    as_: As = "",
+    data_dir: DataDir = stack.DEFAULT_DATA_DIR,
+) -> None:
     """Go on with a failed or partial run; ask once more where a slot came to an error."""
     with product(data_dir):
         from apps.evaluations.services import retry_failed
 
-        row = retry_failed(actor=acting(as_), run=run_named(run))
+        row = retry_failed(actor=acting(as_), run=run_named(run), error_kinds=error_kind or None)
         out.print(f"✓ Queued again: {row.total_slots:,} slots. {row.state_reason}".strip())
 
 

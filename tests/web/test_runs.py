@@ -230,6 +230,40 @@ def test_a_failed_run_says_why_and_can_be_retried(world: World, queued: Run) -> 
     assert queued.state == RunState.QUEUED
 
 
+def test_the_errors_to_retry_are_chosen_by_class(world: World, queued: Run) -> None:
+    run = running(queued)
+    for case, kind in zip(run.suite_revision.cases.all(), ("rate_limited", "cut"), strict=True):
+        answer(run, "", case=case, status="error", error_kind=kind)
+    run.shards.update(done=True)
+    finishing.complete_if_done(run.pk)
+    owner = Person(world.owner)
+    text = owner.get(f"/runs/{run.pk}/")
+    assert "Too many requests (one slot)" in text
+    assert "Answer cut off (one slot)" in text
+    response = owner.post(f"/runs/{run.pk}/retry/", status=400, by_class="1")
+    assert "Name at least one class of error." in words(response)
+
+    owner.post(f"/runs/{run.pk}/retry/", by_class="1", error_kinds=["cut"])
+    run.refresh_from_db()
+    assert (run.state, run.total_slots) == (RunState.QUEUED, 3)
+    assert "(cut); left as they are: 1 of other classes." in owner.get(f"/runs/{run.pk}/")
+
+
+def test_one_class_of_error_leaves_nothing_to_choose(world: World, queued: Run) -> None:
+    run = running(queued)
+    for case in run.suite_revision.cases.all():
+        answer(run, "", case=case, status="error", error_kind="cut")
+    run.shards.update(done=True)
+    finishing.complete_if_done(run.pk)
+    owner = Person(world.owner)
+    text = owner.get(f"/runs/{run.pk}/")
+    assert "Retry what failed" in text
+    assert "Ask once more where there was an error?" not in text
+    owner.post(f"/runs/{run.pk}/retry/")
+    run.refresh_from_db()
+    assert run.total_slots == 4
+
+
 def test_a_run_is_paused_resumed_and_cancelled(world: World, queued: Run) -> None:
     owner = Person(world.owner)
     for act, state in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled")):

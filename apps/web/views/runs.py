@@ -24,7 +24,7 @@ from apps.drift.selectors import why_not_compared
 from apps.evaluations import lifecycle, selectors, services
 from apps.evaluations.models import Run, RunState, Sample, SampleStatus, Score
 from apps.web import replicates, runprogress, scorings
-from apps.web.forms_work import ExtendForm, LimitsForm
+from apps.web.forms_work import ExtendForm, LimitsForm, RetryForm
 from apps.web.inventory import capital, word
 from apps.web.inventory import count as numbered
 from apps.web.lists import (
@@ -137,7 +137,8 @@ def _page(
 ) -> HttpResponse:
     user = signed_in(request)
     moves = {move.name for move in lifecycle.moves_for(user, row)}
-    if row.state == RunState.COMPLETE and not row.totals.get("error"):
+    failed = selectors.open_errors(row) if "retry" in moves else {}
+    if row.state == RunState.COMPLETE and not failed:
         moves.discard("retry")  # every slot has an answer
     comparisons = list(row.comparisons.select_related("baseline", "top_up").order_by("created_at"))
     topped_up = Comparison.objects.filter(top_up__run=row).first()
@@ -154,6 +155,7 @@ def _page(
         "error": error,
         "moves": moves,
         "limits_form": _limits_form(user, row),
+        "retry_form": _retry_form(failed),
         "extend_form": ExtendForm() if "extend" in moves else None,
         "finished": finished,
         "comparisons": comparisons,
@@ -171,6 +173,15 @@ def _page(
         context["hidden"] = {"scoring": context["chosen"].number} if context["chosen"] else {}
     context["sentence"] = _sentence(row, context["progress"], comparisons, baselines)
     return render(request, "web/run.html", context, status=status)
+
+
+def _retry_form(failed: dict[str, int]) -> RetryForm | None:
+    """For the dialog in which classes of error are chosen; None where there is no choice."""
+    names = {
+        kind: f"{capital(runprogress.class_name(kind))} ({numbered(n, 'slot', 'slots')})"
+        for kind, n in failed.items()
+    }
+    return RetryForm(counts=names) if len(names) > 1 else None
 
 
 def _limits_form(user: Any, row: Run) -> LimitsForm | None:
@@ -297,7 +308,8 @@ def run_act(request: HttpRequest, pk: uuid.UUID, act: str) -> HttpResponse:
             services.cancel_run(actor=user, run=row, reason=reason)
             said = "Cancelled. What was answered is kept."
         elif act == "retry":
-            services.retry_failed(actor=user, run=row)
+            kinds = request.POST.getlist("error_kinds") if "by_class" in request.POST else None
+            services.retry_failed(actor=user, run=row, error_kinds=kinds)
             said = "Queued again. Slots that have an answer keep it."
         elif act == "extend":
             more = request.POST.get("replicates", "")
