@@ -54,7 +54,6 @@ class Calls:
         self._sharing.cancel()
         with suppress(asyncio.CancelledError):
             await self._sharing
-        await self._limiter.settled()
         await self._limiter.sync(0)  # what the last calls said about the endpoint
         await self._limiter.leave()
         await self._client.aclose()

@@ -181,7 +181,8 @@ class Limiter:
 
     async def sync(self, waiting: int) -> None:
         """Say what came of the calls, and hear what may be held for those that wait."""
-        # Once sent it cannot be taken back: whoever is cancelled here leaves it to `leave`.
+        await self._on_its_way()
+        # Once sent it cannot be taken back, though whoever waits for it here is cancelled.
         self._telling = asyncio.ensure_future(self._tell(waiting))
         await asyncio.shield(self._telling)
 
@@ -233,15 +234,15 @@ class Limiter:
         self.down_seconds = float(down)
         self._blocked_until = time.monotonic() + float(wait) if float(wait) > 0 else 0.0
 
-    async def settled(self) -> None:
-        """Wait for a sync whose caller was cancelled."""
-        if self._telling is not None:
-            await asyncio.gather(self._telling, return_exceptions=True)
+    async def _on_its_way(self) -> None:
+        """Wait for a sync whose caller was cancelled: the script hears this worker in order."""
+        if self._telling is not None and not self._telling.done():
+            await asyncio.wait([self._telling])
 
     async def leave(self) -> None:
         """Give every place back. A sync still on its way would take them again after this, and
         nobody else would get them until they lapse."""
-        await self.settled()
+        await self._on_its_way()
         with suppress(RedisError, OSError):
             await self._redis.hdel(self._keys[1], self._worker)
 
