@@ -119,12 +119,13 @@ def of_kinds(run: Run, slots: Sequence[Open], kinds: Sequence[str]) -> list[Open
     return [slot for slot in slots if slot.kind in kinds]
 
 
-def stretches(slots: Iterable[Open]) -> list[tuple[tuple[int, int], int]]:
-    """Neighbouring cases that want the same number become one stretch of cases."""
-    found: list[tuple[tuple[int, int], int]] = []
+def stretches(slots: Iterable[Open]) -> dict[int, list[tuple[int, int]]]:
+    """By how many slots each case wants: the stretches of neighbouring cases that want as many."""
+    found: dict[int, list[tuple[int, int]]] = {}
     for slot in slots:
-        if found and found[-1][1] == slot.count and found[-1][0][1] == slot.position - 1:
-            found[-1] = ((found[-1][0][0], slot.position), slot.count)
+        alike = found.setdefault(slot.count, [])
+        if alike and alike[-1][1] == slot.position - 1:
+            alike[-1] = (alike[-1][0], slot.position)
         else:
-            found.append(((slot.position, slot.position), slot.count))
+            alike.append((slot.position, slot.position))
     return found

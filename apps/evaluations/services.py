@@ -174,19 +174,18 @@ def retry_failed(*, actor: Actor, run: Run, error_kinds: Sequence[str] | None = 
             first = creating.next_replicate(locked)
             for kind in counts:
                 of_kind = [slot for slot in asked if slot.kind == kind]
-                for stretch, count in retrying.stretches(of_kind):
+                for count, positions in retrying.stretches(of_kind).items():
                     creating.add_shards(
-                        locked, [stretch], replicates=count, first_replicate=first, error_kind=kind
+                        locked, positions, replicates=count, first_replicate=first, error_kind=kind
                     )
                 first += max(slot.count for slot in of_kind)
             locked.total_slots += sum(counts.values())
             locked.save_versioned("total_slots")
-        said = f"{sum(counts.values()):,} slots are asked once more." if asked else ""
+        said = f"{sum(counts.values()):,} slots are asked once more" if asked else ""
         if error_kinds is not None:
             left = sum(slot.count for slot in slots) - sum(counts.values())
-            said = (
-                f"{said[:-1]} ({', '.join(counts)}); left as they are: {left:,} of other classes."
-            )
+            said += f" ({', '.join(counts)}); left as they are: {left:,} of other classes"
+        said = f"{said}." if said else ""
         finishing.move(locked, "retry", actor=actor, summary="Retried", reason=said)
         _requeue(locked)
     return locked

@@ -137,7 +137,7 @@ def _page(
 ) -> HttpResponse:
     user = signed_in(request)
     moves = {move.name for move in lifecycle.moves_for(user, row)}
-    failed = selectors.open_errors(row) if "retry" in moves else {}
+    failed = selectors.open_errors(row) if "retry" in moves and row.totals.get("error") else {}
     if row.state == RunState.COMPLETE and not failed:
         moves.discard("retry")  # every slot has an answer
     comparisons = list(row.comparisons.select_related("baseline", "top_up").order_by("created_at"))
