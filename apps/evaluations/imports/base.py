@@ -213,7 +213,7 @@ class Builder:
             self.lose("Personal data", "nobody said whether the cases hold any, so 'yes' is noted")
         if not head.license:
             self.lose("Licence of the data", "nobody said it, so 'NOASSERTION' is noted")
-        later = sum(SCORERS[use.type].deferred != "" for use in self.uses.values())
+        later = sum(bool(SCORERS[use.type].deferred) for use in self.uses.values())
         if later:
             said = f"{later} metric{'s' * (later != 1)} scored after the run"
             self.carried.append(f"{said}, by a judge or by embeddings")

@@ -123,7 +123,7 @@ class _Log:
         name, params = rule
         builder = self.builder
         if name in JUDGES:
-            demand = "\n".join(text_of(t) for t in targets if t not in (None, ""))
+            demand = judged.demand(targets)
             if not demand.strip():
                 builder.lose("cases without a target", "they are asked, but not judged", where)
                 return []

@@ -26,6 +26,11 @@ FACTS = (
 """What a judge is told where each case has its own demand or facts: one metric for all."""
 
 
+def demand(values: list[Any]) -> str:
+    """What a judge is shown of a case's demands, one a line; "" where there is none."""
+    return "\n".join(text_of(v) for v in values if v not in (None, ""))
+
+
 def rule_named(name: str, default: str) -> str:
     """Raises ImportRefused."""
     rule = name or default

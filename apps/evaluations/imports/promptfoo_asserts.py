@@ -152,7 +152,7 @@ def _rule(builder: Builder, kind: str, value: Any, metric: str) -> Expectation |
             return None
         return scorer("embedding", "Near in meaning"), value
     if kind in BY_A_JUDGE:
-        demand = "\n".join(map(text_of, value)) if isinstance(value, list) else text_of(value or "")
+        demand = judged.demand(value if isinstance(value, list) else [value])
         label, rubric = BY_A_JUDGE[kind]
         return (scorer("rubric", label, {"rubric": rubric}), demand) if demand.strip() else None
     return None
